@@ -1,0 +1,74 @@
+//! `Kick`: the one way to wake whoever serves a queue. Signalled by a vCPU thread's doorbell or by the host side; waited
+//! for either by a tokio task (`notified`) or by a blocking worker thread (`wait`). Signals latch: one that comes before
+//! the wait is not lost, and many before one wait count as one.
+
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+/// A latched wake-up that threads and tasks can both wait for.
+#[derive(Debug, Default)]
+pub struct Kick {
+    signalled: Mutex<bool>,
+    thread: Condvar,
+    task: Notify,
+}
+
+impl Kick {
+    /// Wakes the waiter, or makes its next wait return at once. Cheap, never blocks for long, callable from any thread.
+    pub fn signal(&self) {
+        *self.lock() = true;
+        self.thread.notify_one();
+        self.task.notify_one();
+    }
+
+    /// Blocks this thread until a signal has come, and consumes it.
+    pub fn wait(&self) {
+        let mut signalled = self.lock();
+        while !*signalled {
+            signalled = self.thread.wait(signalled).unwrap_or_else(PoisonError::into_inner);
+        }
+        *signalled = false;
+    }
+
+    /// Waits in a task until a signal has come, and consumes it. Cancel-safe.
+    pub async fn notified(&self) {
+        loop {
+            if std::mem::take(&mut *self.lock()) {
+                return;
+            }
+            self.task.notified().await;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, bool> {
+        // A bool has no broken state, so a panic elsewhere is no reason to panic here.
+        self.signalled.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn a_signal_before_the_wait_is_kept_and_many_count_as_one() {
+        let kick = Kick::default();
+        kick.signal();
+        kick.signal();
+        kick.wait();
+        assert!(!*kick.lock());
+    }
+
+    #[tokio::test]
+    async fn a_task_wakes_on_a_signal_from_a_thread() {
+        let kick = Arc::new(Kick::default());
+        let other = Arc::clone(&kick);
+        let thread = std::thread::spawn(move || other.signal());
+        kick.notified().await;
+        thread.join().expect("the thread only signals");
+        assert!(!*kick.lock());
+    }
+}

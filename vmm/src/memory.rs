@@ -1,0 +1,33 @@
+//! Guest RAM: allocated once per machine, anonymous for an in-process hypervisor, a memfd where a second process must
+//! map it too (software engine). Called by `machine`; devices only see [`GuestMemory`].
+
+use std::sync::Arc;
+
+use vm_memory::{GuestAddress, GuestMemoryMmap};
+
+/// Shared handle to all of guest RAM. Accesses are bounds-checked by `vm-memory` and may race with the guest: copy once,
+/// check the copy, use the copy.
+pub type GuestMemory = Arc<GuestMemoryMmap<()>>;
+
+/// RAM could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum MemoryError {
+    /// The system refused the mapping.
+    #[error("Could not reserve {mib} MiB of memory for the guest; free some or start with a smaller --memory")]
+    Allocate {
+        /// How much was asked for, in MiB.
+        mib: u64,
+        /// What the system said.
+        #[source]
+        source: vm_memory::mmap::FromRangesError,
+    },
+}
+
+/// Reserves private anonymous RAM for the given `(first guest address, bytes)` ranges.
+pub fn anonymous(ranges: &[(u64, u64)]) -> Result<GuestMemory, MemoryError> {
+    let total: u64 = ranges.iter().map(|range| range.1).sum();
+    let parts: Vec<_> = ranges.iter().map(|&(base, len)| (GuestAddress(base), len as usize)).collect();
+    GuestMemoryMmap::from_ranges(&parts)
+        .map(Arc::new)
+        .map_err(|source| MemoryError::Allocate { mib: total >> 20, source })
+}

@@ -1,0 +1,8 @@
+//! Virtio 1.2 devices, written against [`device::VirtioDevice`] and [`queue::Virtqueue`] alone, so that the same code
+//! serves our own MMIO transport and QEMU over vhost-user.
+
+pub mod device;
+pub mod queue;
+
+pub use device::{Activation, Interrupt, VirtioDevice};
+pub use queue::{Chain, QueueError, Virtqueue};
