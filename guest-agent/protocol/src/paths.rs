@@ -1,0 +1,18 @@
+//! Guest paths and disk names that both sides must agree on.
+
+/// The file in the initramfs that holds the boot secret in lower-case hex; read once and unlinked by the agent.
+pub const SECRET: &str = "/secret";
+/// The agent inside the initramfs; `/init` so that no kernel argument is needed.
+pub const INIT: &str = "/init";
+/// virtio-blk serial of the read-only root (erofs).
+pub const ROOT_SERIAL: &str = "lighter-root";
+/// virtio-blk serial of the data disk (ext4).
+pub const DATA_SERIAL: &str = "lighter-data";
+/// Volume label that a data disk gets when the agent formats it.
+pub const DATA_LABEL: &str = "lighter-data";
+/// Where the data disk is mounted.
+pub const DATA: &str = "/data";
+/// dockerd's socket inside the guest.
+pub const DOCKER_SOCKET: &str = "/run/docker.sock";
+/// The demo image in `docker load` format, inside the root.
+pub const DEMO_IMAGE: &str = "/usr/share/lighter/demo.tar";
