@@ -5,6 +5,8 @@
 
 /// What the caller asks for: CPUs, memory, kernel, disks.
 pub mod config;
+/// The initramfs archive.
+pub mod cpio;
 /// The one way to wake whoever serves a queue.
 pub mod kick;
 /// Guest RAM.
