@@ -2,7 +2,9 @@
 //! serves our own MMIO transport and QEMU over vhost-user.
 
 pub mod device;
+#[cfg(test)]
+pub(crate) mod mock;
 pub mod queue;
 
 pub use device::{Activation, Interrupt, VirtioDevice};
-pub use queue::{Chain, QueueError, Virtqueue};
+pub use queue::{Chain, QueueConfig, QueueError, QueueLayout, Virtqueue};

@@ -46,6 +46,26 @@ pub struct QueueLayout {
     pub used: u64,
 }
 
+/// What a transport needs to say to put a queue into service.
+pub struct QueueConfig {
+    /// Queue number.
+    pub index: u16,
+    /// Largest size, as the device declared it.
+    pub max_size: u16,
+    /// Where the driver put the rings.
+    pub layout: QueueLayout,
+    /// `VIRTIO_F_EVENT_IDX` was negotiated.
+    pub event_idx: bool,
+    /// Ring position to go on from: 0 after reset; vhost-user may give another.
+    pub next: u16,
+    /// Guest RAM.
+    pub memory: GuestMemory,
+    /// What the driver's doorbell signals.
+    pub kick: Arc<Kick>,
+    /// How used buffers are announced.
+    pub interrupt: Arc<dyn Interrupt>,
+}
+
 /// A range of guest memory that a chain lends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span {
@@ -89,18 +109,9 @@ pub struct Virtqueue {
 }
 
 impl Virtqueue {
-    /// Checks the driver's layout and takes the queue into service. `max_size` is what the device declared, `next` the ring
-    /// position to go on from (0 after reset; vhost-user may give another).
-    pub fn new(
-        index: u16,
-        max_size: u16,
-        layout: QueueLayout,
-        event_idx: bool,
-        next: u16,
-        memory: GuestMemory,
-        kick: Arc<Kick>,
-        interrupt: Arc<dyn Interrupt>,
-    ) -> Result<Self, QueueError> {
+    /// Checks the driver's layout and takes the queue into service.
+    pub fn new(config: QueueConfig) -> Result<Self, QueueError> {
+        let QueueConfig { index, max_size, layout, event_idx, next, memory, kick, interrupt } = config;
         let mut queue = Queue::new(max_size).map_err(|_| QueueError::Setup(index))?;
         if layout.size == 0 || layout.size > max_size || !layout.size.is_power_of_two() {
             return Err(QueueError::Setup(index));
