@@ -26,6 +26,10 @@ pub struct Boot {
     pub unix_nanos: u32,
     /// The guest's host name.
     pub hostname: String,
+    /// The host looked and its file for the data disk holds no data at all (only holes). The agent formats a disk only when
+    /// every byte is known to be zero; without this word it has to read the whole disk to know.
+    #[serde(default)]
+    pub data_disk_blank: bool,
 }
 
 /// Something happened in the guest.
@@ -34,7 +38,7 @@ pub struct Boot {
 pub enum Event {
     /// A stage of the boot was reached.
     Stage {
-        /// `pid1`, `root`, `data`, `containerd`, `dockerd`, …
+        /// `pid1`, `hello`, `root`, `data`, `containerd`, `dockerd`, `demo`.
         name: String,
         /// Guest uptime in milliseconds (CLOCK_BOOTTIME).
         uptime_ms: u64,
