@@ -1,9 +1,14 @@
 //! A split virtqueue as devices see it: pop a checked [`Chain`], push it back used, publish once per round. The only file
 //! that names the virtqueue crate. Both transports build these; every device consumes them.
+//!
+//! The crate keeps the ring indices and the notification arithmetic. Chains are walked here, because the crate's iterator
+//! ends quietly where a driver broke the rules, and a device could not tell a cut-off chain from a whole one.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use virtio_bindings::bindings::virtio_ring::VRING_DESC_F_WRITE;
+use virtio_bindings::bindings::virtio_ring::VRING_AVAIL_F_NO_INTERRUPT;
+use virtio_queue::desc::split::Descriptor;
 use virtio_queue::{Queue, QueueOwnedT, QueueT};
 use vm_memory::{Bytes, GuestAddress, GuestMemory as _};
 
@@ -15,12 +20,17 @@ use crate::memory::GuestMemory;
 #[derive(Debug, thiserror::Error)]
 pub enum QueueError {
     /// Size, alignment or placement of the rings is not allowed.
-    #[error("The driver set up queue {0} wrongly (size, alignment or address of its rings)")]
-    Setup(u16),
+    #[error("The driver set up queue {queue} wrongly: {reason}")]
+    Setup {
+        /// Queue index.
+        queue: u16,
+        /// Which rule was broken.
+        reason: &'static str,
+    },
     /// The available index ran further ahead than the queue is long.
     #[error("The driver's available index is out of range in queue {0}")]
     AvailIndex(u16),
-    /// A descriptor chain loops, is too long, points outside RAM, or mixes directions wrongly.
+    /// A descriptor chain loops, is too long, points outside RAM, mixes directions wrongly, or is offered twice.
     #[error("The driver offered a malformed descriptor chain in queue {queue}: {reason}")]
     Chain {
         /// Queue index.
@@ -44,6 +54,28 @@ pub struct QueueLayout {
     pub avail: u64,
     /// Guest address of the device area (used ring).
     pub used: u64,
+}
+
+impl QueueLayout {
+    /// The three areas with their sizes (virtio 1.2 §2.7).
+    fn areas(&self) -> [(u64, u64); 3] {
+        let size = u64::from(self.size);
+        [(self.desc, 16 * size), (self.avail, 6 + 2 * size), (self.used, 6 + 8 * size)]
+    }
+
+    /// Each area lies wholly in RAM and overlaps no other.
+    fn check(&self, memory: &GuestMemory) -> Result<(), &'static str> {
+        for (addr, len) in self.areas() {
+            // The crate takes an available ring at 0 for one that was never set.
+            if addr == 0 || !memory.check_range(GuestAddress(addr), len as usize) {
+                return Err("a ring lies outside guest memory");
+            }
+        }
+        let mut areas = self.areas();
+        areas.sort_unstable();
+        // In range, so no sum overflows.
+        if areas.windows(2).any(|pair| pair[0].0 + pair[0].1 > pair[1].0) { Err("rings overlap") } else { Ok(()) }
+    }
 }
 
 /// What a transport needs to say to put a queue into service.
@@ -88,6 +120,29 @@ pub struct Chain {
 }
 
 impl Chain {
+    /// Number of spans.
+    fn parts(&self) -> usize {
+        self.readable.len() + self.writable.len()
+    }
+
+    /// Takes in one descriptor's buffer, or says which rule it breaks.
+    fn add(&mut self, descriptor: &Descriptor, memory: &GuestMemory) -> Result<(), &'static str> {
+        let span = Span { addr: descriptor.addr(), len: descriptor.len() };
+        // Nothing in the specification wants these, no driver sends them, and every device is simpler without.
+        if span.len == 0 {
+            return Err("empty descriptor");
+        }
+        if !memory.check_range(span.addr, span.len as usize) {
+            return Err("address outside guest memory");
+        }
+        match (descriptor.is_write_only(), self.writable.is_empty()) {
+            (true, _) => self.writable.push(span),
+            (false, true) => self.readable.push(span),
+            (false, false) => return Err("readable descriptor after a writable one"),
+        }
+        Ok(())
+    }
+
     /// Bytes the driver offers to read.
     pub fn readable_len(&self) -> u64 {
         self.readable.iter().map(|span| u64::from(span.len)).sum()
@@ -99,10 +154,47 @@ impl Chain {
     }
 }
 
+/// Where a chain's descriptors are read from.
+struct Table {
+    addr: u64,
+    entries: u32,
+    indirect: bool,
+}
+
+impl Table {
+    /// Copies entry `index` out of guest memory.
+    fn read(&self, index: u16, memory: &GuestMemory) -> Result<Descriptor, &'static str> {
+        if u32::from(index) >= self.entries {
+            return Err("next lies outside the descriptor table");
+        }
+        let addr = self.addr.checked_add(16 * u64::from(index)).ok_or("table outside guest memory")?;
+        memory.read_obj(GuestAddress(addr)).map_err(|_| "table outside guest memory")
+    }
+
+    /// Goes on in the table that `descriptor` names. Its WRITE flag means nothing (virtio 1.2 §2.7.5.3.2).
+    fn enter(&self, descriptor: &Descriptor) -> Result<Self, &'static str> {
+        if self.indirect {
+            return Err("indirect table within an indirect table");
+        }
+        if descriptor.has_next() {
+            return Err("indirect descriptor with a next one");
+        }
+        if descriptor.len() == 0 || !descriptor.len().is_multiple_of(16) {
+            return Err("indirect table of a size that is no multiple of 16");
+        }
+        Ok(Self { addr: descriptor.addr().0, entries: descriptor.len() / 16, indirect: true })
+    }
+}
+
 /// A queue in service.
 pub struct Virtqueue {
     index: u16,
     queue: Queue,
+    layout: QueueLayout,
+    /// By head: popped and not yet pushed.
+    in_flight: Vec<bool>,
+    /// Something was pushed since the last `publish`.
+    pushed: bool,
     memory: GuestMemory,
     kick: Arc<Kick>,
     interrupt: Arc<dyn Interrupt>,
@@ -112,22 +204,23 @@ impl Virtqueue {
     /// Checks the driver's layout and takes the queue into service.
     pub fn new(config: QueueConfig) -> Result<Self, QueueError> {
         let QueueConfig { index, max_size, layout, event_idx, next, memory, kick, interrupt } = config;
-        let mut queue = Queue::new(max_size).map_err(|_| QueueError::Setup(index))?;
-        if layout.size == 0 || layout.size > max_size || !layout.size.is_power_of_two() {
-            return Err(QueueError::Setup(index));
-        }
-        queue.set_size(layout.size);
-        queue.try_set_desc_table_address(GuestAddress(layout.desc)).map_err(|_| QueueError::Setup(index))?;
-        queue.try_set_avail_ring_address(GuestAddress(layout.avail)).map_err(|_| QueueError::Setup(index))?;
-        queue.try_set_used_ring_address(GuestAddress(layout.used)).map_err(|_| QueueError::Setup(index))?;
+        let wrong = |reason| QueueError::Setup { queue: index, reason };
+        let mut queue = Queue::new(max_size).map_err(|_| wrong("the device's own size is no power of two"))?;
+        queue.try_set_size(layout.size).map_err(|_| wrong("its size is no power of two, or too large"))?;
+        queue
+            .try_set_desc_table_address(GuestAddress(layout.desc))
+            .map_err(|_| wrong("descriptor table not aligned"))?;
+        queue
+            .try_set_avail_ring_address(GuestAddress(layout.avail))
+            .map_err(|_| wrong("available ring not aligned"))?;
+        queue.try_set_used_ring_address(GuestAddress(layout.used)).map_err(|_| wrong("used ring not aligned"))?;
+        layout.check(&memory).map_err(wrong)?;
         queue.set_event_idx(event_idx);
         queue.set_next_avail(next);
         queue.set_next_used(next);
         queue.set_ready(true);
-        if !queue.is_valid(&*memory) {
-            return Err(QueueError::Setup(index));
-        }
-        Ok(Self { index, queue, memory, kick, interrupt })
+        let in_flight = vec![false; usize::from(layout.size)];
+        Ok(Self { index, queue, layout, in_flight, pushed: false, memory, kick, interrupt })
     }
 
     /// The queue's number.
@@ -150,56 +243,77 @@ impl Virtqueue {
         self.queue.next_avail()
     }
 
-    /// Takes the next request, or `None` when the driver has offered no more.
+    /// Takes the next request, or `None` when the driver has offered no more. Each ring entry and descriptor is read once.
     pub fn pop(&mut self) -> Result<Option<Chain>, QueueError> {
-        let index = self.index;
-        let malformed = |reason| QueueError::Chain { queue: index, reason };
-        let limit = self.queue.size();
-        let memory = Arc::clone(&self.memory);
-        let mut iter = self.queue.iter(&*memory).map_err(|_| QueueError::AvailIndex(index))?;
-        let Some(descriptors) = iter.next() else { return Ok(None) };
-        let head = descriptors.head_index();
-        let (mut readable, mut writable, mut total) = (Vec::new(), Vec::new(), 0u64);
-        for (count, descriptor) in descriptors.enumerate() {
-            if count >= usize::from(limit) {
-                return Err(malformed("longer than the queue"));
-            }
-            let span = Span { addr: descriptor.addr(), len: descriptor.len() };
-            if span.len == 0 {
-                return Err(malformed("empty descriptor"));
-            }
-            if !memory.check_range(span.addr, span.len as usize) {
-                return Err(malformed("address outside guest memory"));
-            }
-            total += u64::from(span.len);
-            if total > u64::from(u32::MAX) {
-                return Err(malformed("more than 4 GiB"));
-            }
-            if u32::from(descriptor.flags()) & VRING_DESC_F_WRITE != 0 {
-                writable.push(span);
-            } else if writable.is_empty() {
-                readable.push(span);
-            } else {
-                return Err(malformed("readable descriptor after a writable one"));
-            }
+        let queue = self.index;
+        let mut heads = self.queue.iter(&*self.memory).map_err(|_| QueueError::AvailIndex(queue))?;
+        let Some(head) = heads.next().map(|descriptors| descriptors.head_index()) else { return Ok(None) };
+        let malformed = |reason| QueueError::Chain { queue, reason };
+        match self.in_flight.get(usize::from(head)) {
+            None => return Err(malformed("its head lies outside the descriptor table")),
+            Some(true) => return Err(malformed("its head is still in flight")),
+            Some(false) => {}
         }
-        if readable.is_empty() && writable.is_empty() {
-            return Err(malformed("no descriptors"));
+        let chain = self.walk(head).map_err(malformed)?;
+        self.in_flight[usize::from(head)] = true;
+        Ok(Some(chain))
+    }
+
+    /// Follows the chain that begins at `head`, into an indirect table if it says so (virtio 1.2 §2.7.5).
+    fn walk(&self, head: u16) -> Result<Chain, &'static str> {
+        let mut chain = Chain { head, readable: Vec::new(), writable: Vec::new() };
+        let mut table = Table { addr: self.layout.desc, entries: u32::from(self.layout.size), indirect: false };
+        let (mut next, mut total) = (head, 0u32);
+        // A chain never has more parts than the queue has entries; one that has loops. One step more for the table.
+        for _ in 0..=self.layout.size {
+            let descriptor = table.read(next, &self.memory)?;
+            if descriptor.refers_to_indirect_table() {
+                table = table.enter(&descriptor)?;
+                next = 0;
+                continue;
+            }
+            if chain.parts() == usize::from(self.layout.size) {
+                break;
+            }
+            chain.add(&descriptor, &self.memory)?;
+            total = total.checked_add(descriptor.len()).ok_or("more than 4 GiB")?;
+            if !descriptor.has_next() {
+                return Ok(chain);
+            }
+            next = descriptor.next();
         }
-        Ok(Some(Chain { head, readable, writable }))
+        Err("it loops, or is longer than the queue")
     }
 
     /// Gives chain `head` back with `written` bytes in its writable part. The driver is told by [`publish`](Self::publish).
     pub fn push(&mut self, head: u16, written: u32) -> Result<(), QueueError> {
+        let popped = self.in_flight.get_mut(usize::from(head)).is_some_and(std::mem::take);
+        debug_assert!(popped, "chain {head} was never popped, or pushed twice");
+        self.pushed = true;
         self.queue.add_used(&*self.memory, head, written).map_err(|_| QueueError::UsedRing(self.index))
     }
 
     /// Interrupts the driver if it asked to be told of what was pushed since the last call.
     pub fn publish(&mut self) -> Result<(), QueueError> {
-        if self.queue.needs_notification(&*self.memory).map_err(|_| QueueError::UsedRing(self.index))? {
+        if !std::mem::take(&mut self.pushed) {
+            return Ok(());
+        }
+        let outside = |_| QueueError::UsedRing(self.index);
+        // Orders our writes before its reads, so the flag below may be read plainly.
+        let due = self.queue.needs_notification(&*self.memory).map_err(outside)?;
+        if due && (self.queue.event_idx_enabled() || !self.driver_polls()?) {
             self.interrupt.queue(self.index);
         }
         Ok(())
+    }
+
+    /// Whether the driver set NO_INTERRUPT, which only counts without EVENT_IDX (virtio 1.2 §2.7.7.2).
+    fn driver_polls(&self) -> Result<bool, QueueError> {
+        let flags: u16 = self
+            .memory
+            .load(GuestAddress(self.layout.avail), Ordering::Relaxed)
+            .map_err(|_| QueueError::AvailIndex(self.index))?;
+        Ok(u32::from(u16::from_le(flags)) & VRING_AVAIL_F_NO_INTERRUPT != 0)
     }
 
     /// Asks for doorbells; `true` means that requests came in meanwhile and must be popped before waiting.
@@ -228,3 +342,6 @@ impl Virtqueue {
             .map_err(|_| QueueError::Chain { queue, reason: "address outside guest memory" })
     }
 }
+
+#[cfg(test)]
+mod tests;
