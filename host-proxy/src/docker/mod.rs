@@ -1,0 +1,131 @@
+//! The Docker API proxy: serves one client connection by passing its requests, one after the other, to dockerd in the
+//! guest. The daemon calls [`serve_connection`] for every connection it accepts.
+//!
+//! It reads HTTP/1.1 itself, only as far as framing needs, and passes on the very bytes that came. A general HTTP
+//! library sits badly here for three reasons. Docker's older clients hijack behind a plain `200` (dockerode, docker-py;
+//! `POST …/attach` without `Upgrade`), which no HTTP server library lets a handler do. Parsing and printing again
+//! changes what it does not understand (case, order, reasons, chunk extensions, trailers), whereas bytes passed
+//! through are faithful by construction and are copied once. And what decides safety, that dockerd must never see
+//! another message boundary than we do, is better held in two small strict files (`head`, `chunked`) than in options.
+//!
+//! One client connection has at most one guest connection, made for its first request and kept while both sides keep
+//! theirs alive. So `Connection`, `Keep-Alive` and `Upgrade`, which an ordinary proxy must strip (RFC 9110 §7.6.1),
+//! mean the same on both hops and pass through too. There is no pool, no task and no lock: one future holds two
+//! buffers of at most 64 KiB, and dropping it closes both sides.
+
+mod body;
+mod chunked;
+mod exchange;
+mod head;
+mod hijack;
+mod peer;
+mod refusal;
+pub mod request;
+mod response;
+mod upload;
+
+use std::{sync::Arc, time::Duration};
+
+use lighter_protocol::ports;
+use tokio::time::timeout;
+
+use self::{
+    exchange::Outcome,
+    peer::{NoHead, Peer},
+    refusal::Refusal,
+    request::Request,
+};
+use crate::guest::{BoxedStream, GuestDialer, Stream};
+
+/// From the first byte of a request head to its last. Nothing else here has a deadline: `events`, `logs -f`, `attach`
+/// and `wait` may be silent for days, and an upload may wait for a person.
+const HEAD_DEADLINE: Duration = Duration::from_secs(60);
+
+/// A guest connection that may serve the next request.
+struct Guest {
+    peer: Peer<BoxedStream>,
+    reused: bool,
+}
+
+/// Serves one API client until either side ends the connection. Drop the future to cut it off.
+pub async fn serve_connection<S: Stream>(client: S, guest: Arc<dyn GuestDialer>) {
+    let mut client = Peer::new(client);
+    let mut kept = None;
+    loop {
+        let (request, head) = match next_request(&mut client, &mut kept).await {
+            Ok(Some(found)) => found,
+            Ok(None) => return,
+            Err(refusal) => {
+                let to_head = client.inlet.bytes().starts_with(b"HEAD ");
+                return refuse(client, &refusal, to_head).await;
+            }
+        };
+        let mut engine = match kept.take() {
+            Some(engine) => engine,
+            None => match guest.dial(ports::DOCKER).await {
+                Ok(stream) => Guest { peer: Peer::new(stream), reused: false },
+                Err(error) => return refuse(client, &Refusal::unreachable(&error), request.is_head).await,
+            },
+        };
+        match exchange::run(&mut client, &mut engine.peer, &request, head, engine.reused).await {
+            Outcome::KeepAlive => kept = engine.reuse(),
+            Outcome::Abort => return,
+            Outcome::Close => {
+                drop(engine);
+                return refusal::close(client).await;
+            }
+            Outcome::Refuse(refusal) => {
+                drop(engine);
+                return refuse(client, &refusal, request.is_head).await;
+            }
+        }
+    }
+}
+
+async fn refuse<S: Stream>(mut client: Peer<S>, refusal: &Refusal, to_head: bool) {
+    refusal.send(&mut client, to_head).await;
+    refusal::close(client).await;
+}
+
+/// Waits for the next request's head, which stays at the front of the client's bytes. `None` when there is none.
+async fn next_request<S: Stream>(
+    client: &mut Peer<S>,
+    kept: &mut Option<Guest>,
+) -> Result<Option<(Request, usize)>, Refusal> {
+    client.inlet.shrink();
+    while client.inlet.is_empty() {
+        let filled = match kept {
+            None => client.inlet.fill().await,
+            Some(guest) => tokio::select! {
+                filled = client.inlet.fill() => filled,
+                // dockerd closed it, or says something unasked: not to be used again.
+                _ = guest.peer.inlet.fill() => { *kept = None; continue }
+            },
+        };
+        if filled.is_err() || client.inlet.ended() && client.inlet.is_empty() {
+            return Ok(None);
+        }
+    }
+    match timeout(HEAD_DEADLINE, client.inlet.head()).await {
+        Err(_) => return Err(Refusal::slow_head(HEAD_DEADLINE)),
+        Ok(Err(NoHead::Ended)) => return Ok(None),
+        Ok(Err(NoHead::Malformed(error))) => return Err(Refusal::head(error)),
+        Ok(Ok(_)) => {}
+    }
+    let head = request::parse(client.inlet.bytes()).map_err(Refusal::head)?;
+    Ok(head.map(|head| {
+        let path = head.target.split(|b| *b == b'?').next().unwrap_or_default();
+        tracing::debug!(method = head.method, path = %path.escape_ascii(), "request");
+        (head.facts, head.length)
+    }))
+}
+
+impl Guest {
+    fn reuse(mut self) -> Option<Guest> {
+        let peer = &mut self.peer;
+        let usable = peer.inlet.is_empty() && !peer.inlet.ended() && !peer.outlet.closed();
+        peer.inlet.shrink();
+        self.reused = true;
+        usable.then_some(self)
+    }
+}

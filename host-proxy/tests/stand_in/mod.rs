@@ -1,0 +1,182 @@
+//! A stand-in for the machine: every `dial` of the proxy becomes an [`End`] in the hands of the test, which then plays
+//! dockerd byte by byte. The client's side of a proxied connection is an [`End`] too. The `docker_*` tests use it.
+#![allow(dead_code, clippy::unwrap_used, missing_docs)]
+
+use std::{
+    io,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use lighter::{
+    docker::serve_connection,
+    guest::{BoxFuture, BoxedStream, GuestDialer},
+};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, duplex},
+    sync::mpsc,
+    task::JoinHandle,
+    time::timeout,
+};
+
+/// What a "socket" holds before its writer has to wait, in bytes.
+pub const SOCKET: usize = 16 << 10;
+/// A test that waits longer than this for one event has failed.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A duplex stream whose far end can reset it.
+pub struct Link {
+    stream: DuplexStream,
+    reset: Arc<AtomicBool>,
+}
+
+/// The test's end of a [`Link`].
+pub struct End {
+    pub stream: DuplexStream,
+    reset: Arc<AtomicBool>,
+    name: &'static str,
+}
+
+pub fn link(name: &'static str) -> (Link, End) {
+    let (near, far) = duplex(SOCKET);
+    let reset = Arc::new(AtomicBool::new(false));
+    (Link { stream: near, reset: reset.clone() }, End { stream: far, reset, name })
+}
+
+impl AsyncRead for Link {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        if buf.filled().len() == before && self.reset.load(Ordering::SeqCst) {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Link {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// Fails the test, by name of what it waits for, when that does not come.
+pub async fn soon<T>(what: &str, work: impl Future<Output = T>) -> T {
+    timeout(PATIENCE, work).await.unwrap_or_else(|_| panic!("{what}: nothing happened"))
+}
+
+impl End {
+    pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        let sent = soon(self.name, self.stream.write_all(bytes.as_ref())).await;
+        sent.unwrap_or_else(|error| panic!("{} cannot send: {error}", self.name));
+    }
+
+    /// The next bytes must be exactly these.
+    pub async fn expect(&mut self, bytes: impl AsRef<[u8]>) {
+        let bytes = bytes.as_ref();
+        let mut got = vec![0; bytes.len()];
+        let mut at = 0;
+        while at < got.len() && got[..at] == bytes[..at] {
+            match soon(self.name, self.stream.read(&mut got[at..])).await {
+                Ok(0) => break,
+                Ok(n) => at += n,
+                Err(error) => panic!("{} cannot read: {error}", self.name),
+            }
+        }
+        assert_eq!(got[..at].escape_ascii().to_string(), bytes.escape_ascii().to_string(), "{} got", self.name);
+    }
+
+    /// Everything up to the end of the peer's sending.
+    pub async fn rest(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        soon(self.name, self.stream.read_to_end(&mut bytes)).await.unwrap();
+        bytes
+    }
+
+    /// Nothing more comes: the peer has ended its sending.
+    pub async fn expect_end(&mut self) {
+        assert_eq!(self.rest().await.escape_ascii().to_string(), "", "{} got", self.name);
+    }
+
+    /// The head up to its empty line, as text.
+    pub async fn head(&mut self) -> String {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let byte = soon(self.name, self.stream.read_u8()).await;
+            head.push(byte.unwrap_or_else(|_| panic!("{} got {:?}", self.name, head.escape_ascii().to_string())));
+        }
+        String::from_utf8(head).unwrap()
+    }
+
+    pub async fn half_close(&mut self) {
+        self.stream.shutdown().await.unwrap();
+    }
+
+    /// Kills this end: the proxy reads a reset behind the bytes that were sent.
+    pub fn reset(self) {
+        self.reset.store(true, Ordering::SeqCst);
+    }
+}
+
+struct Dialer {
+    dialed: mpsc::UnboundedSender<End>,
+    refusal: Option<&'static str>,
+}
+
+impl GuestDialer for Dialer {
+    fn dial(&self, port: u32) -> BoxFuture<'_, io::Result<BoxedStream>> {
+        Box::pin(async move {
+            assert_eq!(port, lighter_protocol::ports::DOCKER);
+            if let Some(refusal) = self.refusal {
+                return Err(io::Error::other(refusal));
+            }
+            let (near, far) = link("engine");
+            self.dialed.send(far).map_err(|_| io::Error::other("the test is over"))?;
+            Ok(Box::new(near) as BoxedStream)
+        })
+    }
+}
+
+/// A machine that serves dials for as long as it is held.
+pub struct Machine {
+    pub dialer: Arc<dyn GuestDialer>,
+    dialed: mpsc::UnboundedReceiver<End>,
+}
+
+impl Machine {
+    pub fn new() -> Machine {
+        let (sender, dialed) = mpsc::unbounded_channel();
+        Machine { dialer: Arc::new(Dialer { dialed: sender, refusal: None }), dialed }
+    }
+
+    pub fn unreachable(cause: &'static str) -> Machine {
+        let (sender, dialed) = mpsc::unbounded_channel();
+        Machine { dialer: Arc::new(Dialer { dialed: sender, refusal: Some(cause) }), dialed }
+    }
+
+    /// A client connection, and the proxy's task that serves it.
+    pub fn client(&self) -> (End, JoinHandle<()>) {
+        let (near, far) = link("client");
+        (far, tokio::spawn(serve_connection(near, self.dialer.clone())))
+    }
+
+    /// The next connection that the proxy opens to dockerd.
+    pub async fn engine(&mut self) -> End {
+        soon("dial", self.dialed.recv()).await.unwrap()
+    }
+
+    pub fn assert_never_dialed_again(&mut self) {
+        assert!(self.dialed.try_recv().is_err(), "the proxy opened another connection to dockerd");
+    }
+}
