@@ -35,7 +35,7 @@ pub struct DiskConfig {
 pub struct ConsoleSink {
     /// The log file; rotated once to `<path>.1` when it is full.
     pub path: PathBuf,
-    /// Upper bound of the file in bytes.
+    /// Upper bound of both files together, in bytes.
     pub max_bytes: u64,
 }
 

@@ -1,6 +1,7 @@
 //! `Kick`: the one way to wake whoever serves a queue. Signalled by a vCPU thread's doorbell or by the host side; waited
 //! for either by a tokio task (`notified`) or by a blocking worker thread (`wait`). Signals latch: one that comes before
-//! the wait is not lost, and many before one wait count as one.
+//! the wait is not lost, and many before one wait count as one. There is one waiter at a time: whoever stops waiting for a
+//! kick that others may go on to use signals it once more.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 

@@ -11,6 +11,8 @@ pub mod cpio;
 pub mod kick;
 /// Guest RAM.
 pub mod memory;
+/// How often a warning that a guest can cause reaches the log.
+mod rate_limit;
 /// The virtio devices and their two transports.
 pub mod virtio;
 

@@ -269,6 +269,17 @@ impl Ring {
         }
     }
 
+    /// Empties the ring as a driver does after it reset the device. Doorbell and interrupts stay what they were.
+    pub fn clear(&mut self) {
+        let QueueLayout { size, avail, used, .. } = self.layout;
+        self.ram.write(avail, &vec![0; 6 + 2 * usize::from(size)]);
+        self.ram.write(used, &vec![0; 6 + 8 * usize::from(size)]);
+        self.free = (0..size).rev().collect();
+        self.chains.fill(Vec::new());
+        (self.avail_index, self.used_index) = (0, 0);
+        self.collected.clear();
+    }
+
     /// The device's side of this ring.
     pub fn virtqueue(&self) -> Virtqueue {
         self.try_virtqueue(self.layout).unwrap()
@@ -472,6 +483,13 @@ impl MockDriver {
         let features = device.features();
         driver.activate(device, features);
         driver
+    }
+
+    /// Sets DRIVER_OK once more after a reset of the device: empty rings, the same doorbells.
+    pub fn activate_again(&mut self, device: &mut dyn VirtioDevice) {
+        self.rings.iter_mut().for_each(Ring::clear);
+        let features = device.features();
+        self.activate(device, features);
     }
 
     /// Sets DRIVER_OK: hands `device` its side of the rings.

@@ -1,10 +1,13 @@
 //! Virtio 1.2 devices, written against [`device::VirtioDevice`] and [`queue::Virtqueue`] alone, so that the same code
 //! serves our own MMIO transport and QEMU over vhost-user.
 
+pub mod console;
 pub mod device;
 #[cfg(test)]
 pub(crate) mod mock;
 pub mod queue;
+pub mod rng;
+mod service;
 
 pub use device::{Activation, Interrupt, VirtioDevice};
 pub use queue::{Chain, QueueConfig, QueueError, QueueLayout, Virtqueue};

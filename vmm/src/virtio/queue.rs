@@ -228,6 +228,11 @@ impl Virtqueue {
         self.index
     }
 
+    /// Number of entries; no more chains than this can be in flight.
+    pub fn size(&self) -> u16 {
+        self.layout.size
+    }
+
     /// Guest RAM, for reading and writing a chain's spans.
     pub fn memory(&self) -> &GuestMemory {
         &self.memory
