@@ -8,6 +8,7 @@ pub(crate) mod mock;
 pub mod queue;
 pub mod rng;
 mod service;
+pub mod vsock;
 
 pub use device::{Activation, Interrupt, VirtioDevice};
 pub use queue::{Chain, QueueConfig, QueueError, QueueLayout, Virtqueue};
