@@ -17,6 +17,18 @@ pub enum EngineKind {
     Software,
 }
 
+impl EngineKind {
+    /// The engine's name on the command line and in messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Kvm => "kvm",
+            Self::Whp => "whp",
+            Self::Hvf => "hvf",
+            Self::Software => "software",
+        }
+    }
+}
+
 /// One raw disk image, shown to the guest as virtio-blk.
 #[derive(Debug)]
 pub struct DiskConfig {

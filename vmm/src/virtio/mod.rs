@@ -3,6 +3,7 @@
 
 pub mod console;
 pub mod device;
+pub mod mmio;
 #[cfg(test)]
 pub(crate) mod mock;
 pub mod queue;

@@ -1,0 +1,57 @@
+//! arm64: nothing can be booted yet, and every call says so. Exists so that the crate compiles for such hosts, where the
+//! software engine or a later backend may run.
+
+use std::sync::Arc;
+
+use super::boot::{BootError, BootPlan, Slot};
+use crate::bus::BusDevice;
+use crate::irq::{IrqLine, MsiSink};
+use crate::memory::GuestMemory;
+use crate::stop::StopLatch;
+
+/// Most vCPUs of one machine.
+pub const MAX_CPUS: u8 = 64;
+
+/// The first vCPU's state at its first instruction; there is none yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BootState {}
+
+/// The interrupt chip outside the vCPUs; there is none yet.
+pub enum IrqChip {}
+
+impl IrqChip {
+    /// The line with that number.
+    pub fn line(&self, _irq: u8) -> Arc<dyn IrqLine> {
+        match *self {}
+    }
+
+    /// Its register window: guest address, bytes, device.
+    pub fn window(&self) -> (u64, u64, Arc<dyn BusDevice>) {
+        match *self {}
+    }
+}
+
+/// Guest RAM as `(first address, bytes)`.
+pub fn ram_ranges(bytes: u64) -> Vec<(u64, u64)> {
+    vec![(0x4000_0000, bytes)]
+}
+
+/// The place of virtio-mmio device `index`.
+pub fn slot(_index: usize) -> Option<Slot> {
+    None
+}
+
+/// Devices on ports: this kind of CPU has no ports.
+pub fn port_devices(_stop: &Arc<StopLatch>) -> Vec<(u16, u16, Arc<dyn BusDevice>)> {
+    Vec::new()
+}
+
+/// Makes the interrupt chip.
+pub fn irq_chip(_sink: Arc<dyn MsiSink>) -> Option<IrqChip> {
+    None
+}
+
+/// Puts everything into guest memory and returns the first vCPU's state.
+pub fn prepare(_memory: &GuestMemory, _plan: &BootPlan<'_>) -> Result<BootState, BootError> {
+    Err(BootError::Architecture)
+}

@@ -1,0 +1,3 @@
+//! Devices of the old PC that a guest cannot do without; everything else is virtio.
+
+pub mod i8042;

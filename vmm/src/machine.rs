@@ -1,0 +1,114 @@
+//! The running VM, and the front door of this crate: builds the devices, hands them to the engine, and gives the host side
+//! what it needs to talk to the guest.
+//!
+//! ```text
+//!   start() ──► Running ──(guest resets)────────► Stop::Reset
+//!                  │─────(guest powers off)─────► Stop::PoweredOff
+//!                  │─────(kill() or drop)───────► Stop::Killed
+//!                  └─────(engine cannot go on)──► Stop::Crashed
+//! ```
+//! A machine runs once: every way out is final, and the same `Stop` is told to everybody who waits.
+
+use lighter_protocol::ports::GUEST_CID;
+
+use crate::config::{ConsoleSink, DiskConfig, EngineKind, MachineConfig};
+use crate::engine::{EngineParts, RunningEngine, StartError, Stats, Stop};
+use crate::hv;
+use crate::virtio::VirtioDevice;
+use crate::virtio::console::Console;
+use crate::virtio::rng::Rng;
+use crate::virtio::vsock::{Vsock, VsockHandle};
+
+/// Guest RAM is handed out in steps of this many bytes.
+const MEMORY_STEP: u64 = 2 << 20;
+/// The least RAM that a kernel and the agent boot in, in bytes.
+const MEMORY_MIN: u64 = 64 << 20;
+
+/// A running VM. Dropping it stops the guest hard without waiting; [`kill`](Self::kill) waits.
+pub struct Machine {
+    engine_kind: EngineKind,
+    engine: Box<dyn RunningEngine>,
+    vsock: VsockHandle,
+}
+
+impl Machine {
+    /// Builds and starts a machine. Must be called inside a tokio runtime, whose tasks then serve the devices.
+    pub fn start(config: MachineConfig) -> Result<Self, StartError> {
+        check(&config)?;
+        let engine_kind = config.engine;
+        let (devices, vsock) = devices(config.disks, config.console)?;
+        let parts = EngineParts {
+            cpus: config.cpus,
+            memory_bytes: config.memory_bytes,
+            kernel: config.kernel,
+            kernel_path: config.kernel_path,
+            initramfs: config.initramfs,
+            cmdline: config.cmdline,
+            devices,
+            runtime_dir: config.runtime_dir,
+            no_doorbell: config.no_doorbell,
+        };
+        Ok(Self { engine_kind, engine: hv::launch(engine_kind, parts)?, vsock })
+    }
+
+    /// Dials ports of the guest, and listens for it.
+    pub fn vsock(&self) -> VsockHandle {
+        self.vsock.clone()
+    }
+
+    /// Which engine runs it.
+    pub fn engine(&self) -> EngineKind {
+        self.engine_kind
+    }
+
+    /// Returns how the run ended, after its threads or child are gone. Any number of callers may wait.
+    pub async fn wait(&self) -> Stop {
+        self.engine.wait().await
+    }
+
+    /// Stops at once without asking the guest; returns when threads or child are gone.
+    pub async fn kill(&self) {
+        self.engine.kill().await;
+    }
+
+    /// The counters so far.
+    pub fn stats(&self) -> Stats {
+        self.engine.stats()
+    }
+}
+
+/// Refuses what no engine could hold.
+fn check(config: &MachineConfig) -> Result<(), StartError> {
+    let refuse = |text: String| Err(StartError::Config(text));
+    let most = crate::arch::MAX_CPUS;
+    if config.cpus == 0 || config.cpus > most {
+        return refuse(format!("A machine has 1 to {most} CPUs, not {}", config.cpus));
+    }
+    if config.memory_bytes < MEMORY_MIN || !config.memory_bytes.is_multiple_of(MEMORY_STEP) {
+        return refuse(format!(
+            "A machine has at least {} MiB of memory in steps of {} MiB, not {} bytes",
+            MEMORY_MIN >> 20,
+            MEMORY_STEP >> 20,
+            config.memory_bytes
+        ));
+    }
+    Ok(())
+}
+
+/// The devices in the order in which the guest sees them: disks, vsock, rng, console.
+fn devices(
+    disks: Vec<DiskConfig>,
+    console: ConsoleSink,
+) -> Result<(Vec<Box<dyn VirtioDevice>>, VsockHandle), StartError> {
+    let mut devices: Vec<Box<dyn VirtioDevice>> = Vec::new();
+    if let Some(disk) = disks.first() {
+        return Err(StartError::Config(format!("This build has no disks yet ({})", disk.path.display())));
+    }
+    let (vsock, handle) = Vsock::new(GUEST_CID);
+    devices.push(Box::new(vsock));
+    devices.push(Box::new(Rng::new()));
+    let console =
+        Console::new(console).map_err(|source| StartError::Device { name: "console", source: Box::new(source) })?;
+    devices.push(Box::new(console));
+    Ok((devices, handle))
+}
