@@ -1,0 +1,266 @@
+//! Runs a program for the host: on a terminal of its own, or with stdin, stdout and stderr as pipes. One thread moves all
+//! bytes of a session. Called by `control`.
+//!
+//! A session ends with [`StreamFrame::Exit`] when the program has ended and its output has been sent. A host that hangs up
+//! ends the program's session: SIGHUP to its process group, SIGKILL a little later.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use lighter_protocol::wire::{MAX_PAYLOAD, StreamFrame};
+use lighter_protocol::{Reply, Shell};
+use rustix::buffer::spare_capacity;
+use rustix::event::{PollFd, PollFlags};
+use rustix::fs::{Mode, OFlags, fcntl_getfl, fcntl_setfl, open};
+use rustix::io::Errno;
+use rustix::process::Signal;
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
+
+use super::deadline;
+use crate::frames::{FrameError, Frames};
+use crate::reaper::{Reaper, Running};
+use crate::{paths, ready, sys};
+
+const LOGIN_SHELL: [&str; 2] = ["/bin/sh", "-l"];
+/// A host that takes no output for so long is taken to be gone.
+const PATIENCE: Duration = Duration::from_secs(600);
+/// Output that background children may still write after the program has ended.
+const LAST_OUTPUT: Duration = Duration::from_millis(250);
+/// Between SIGHUP and SIGKILL.
+const HANG_UP: Duration = Duration::from_secs(2);
+/// Input that the program has not taken yet; beyond this the host is not read.
+const INPUT_LIMIT: usize = 256 * 1024;
+
+/// Starts the program and carries its bytes until it has ended or the host has hung up.
+pub fn serve(reaper: &Reaper, wish: &Shell, frames: &mut Frames) -> Result<(), FrameError> {
+    let session = match Session::start(reaper, wish) {
+        Ok(session) => session,
+        Err(error) => {
+            let program = wish.command.first().map_or(LOGIN_SHELL[0], String::as_str);
+            return frames.send(&Reply::Error { message: format!("Could not run {program}: {error}") }, deadline());
+        }
+    };
+    frames.send(&Reply::Stream, deadline())?;
+    session.carry(frames)
+}
+
+/// A program that runs, and our ends of its input and output.
+struct Session {
+    running: Running,
+    /// Where input goes; `None` after its end.
+    input: Option<OwnedFd>,
+    pending: Vec<u8>,
+    input_ended: bool,
+    /// Where output comes from: the terminal, or stdout and stderr.
+    outputs: Vec<Output>,
+    terminal: bool,
+}
+
+/// Where output comes from and what it is sent as.
+type Output = (OwnedFd, fn(Vec<u8>) -> StreamFrame);
+
+impl Session {
+    fn start(reaper: &Reaper, wish: &Shell) -> io::Result<Self> {
+        let mut command = command(wish);
+        sys::session::own_session(&mut command, wish.tty.is_some());
+        match wish.tty {
+            Some((columns, rows)) => Self::on_terminal(reaper, command, columns, rows),
+            None => Self::on_pipes(reaper, command),
+        }
+    }
+
+    fn on_terminal(reaper: &Reaper, mut command: Command, columns: u16, rows: u16) -> io::Result<Self> {
+        let (terminal, program_side) = terminal(columns, rows)?;
+        command.stdin(program_side.try_clone()?).stdout(program_side.try_clone()?).stderr(program_side);
+        let (_, running) = reaper.spawn(&mut command)?;
+        let output = terminal.try_clone()?;
+        Self::new(running, terminal, vec![(output, StreamFrame::Stdout)], true)
+    }
+
+    fn on_pipes(reaper: &Reaper, mut command: Command) -> io::Result<Self> {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let (mut child, running) = reaper.spawn(&mut command)?;
+        let expect = "all three were asked for as pipes";
+        let outputs: Vec<Output> = vec![
+            (child.stdout.take().expect(expect).into(), StreamFrame::Stdout),
+            (child.stderr.take().expect(expect).into(), StreamFrame::Stderr),
+        ];
+        Self::new(running, child.stdin.take().expect(expect).into(), outputs, false)
+    }
+
+    fn new(running: Running, input: OwnedFd, outputs: Vec<Output>, terminal: bool) -> io::Result<Self> {
+        for fd in outputs.iter().map(|(fd, _)| fd).chain([&input]) {
+            fcntl_setfl(fd, fcntl_getfl(fd)? | OFlags::NONBLOCK)?;
+        }
+        Ok(Self { running, input: Some(input), pending: Vec::new(), input_ended: false, outputs, terminal })
+    }
+
+    fn carry(mut self, frames: &mut Frames) -> Result<(), FrameError> {
+        let result = self.carry_until_end(frames);
+        if result.is_err() {
+            // Dropping the terminal hangs it up; a program on pipes has to be told.
+            self.running.signal_group(Signal::HUP);
+            self.running.signal_group(Signal::CONT);
+            if self.running.wait_for(HANG_UP).is_none() {
+                self.running.signal_group(Signal::KILL);
+            }
+        }
+        result
+    }
+
+    fn carry_until_end(&mut self, frames: &mut Frames) -> Result<(), FrameError> {
+        let mut ended = self.running.ended()?;
+        let mut last_output = ended.is_none().then(|| Instant::now() + LAST_OUTPUT);
+        loop {
+            self.take_frames(frames)?;
+            self.write_input();
+            let any_output = self.send_output(frames)?;
+            if last_output.is_some_and(|limit| self.outputs.is_empty() || (!any_output && Instant::now() >= limit)) {
+                frames.send_stream(&StreamFrame::Exit(self.running.wait().0), patience())?;
+                return Ok(());
+            }
+            if any_output {
+                continue;
+            }
+            if self.wait(frames, ended.as_ref(), last_output)? {
+                ended = None;
+                last_output = Some(Instant::now() + LAST_OUTPUT);
+            }
+        }
+    }
+
+    /// Waits until something can move. `true` if the program has ended.
+    fn wait(&self, frames: &Frames, ended: Option<&OwnedFd>, until: Option<Instant>) -> io::Result<bool> {
+        let mut fds = Vec::with_capacity(5);
+        if let Some(ended) = ended {
+            fds.push(PollFd::new(ended, PollFlags::IN));
+        }
+        if self.pending.len() < INPUT_LIMIT {
+            fds.push(PollFd::new(frames, PollFlags::IN));
+        }
+        if let Some(input) = self.input.as_ref().filter(|_| !self.pending.is_empty()) {
+            fds.push(PollFd::new(input, PollFlags::OUT));
+        }
+        fds.extend(self.outputs.iter().map(|(fd, _)| PollFd::new(fd, PollFlags::IN)));
+        ready::wait_any(&mut fds, until)?;
+        Ok(ended.is_some() && !fds[0].revents().is_empty())
+    }
+
+    /// Takes what the host has sent. Its hanging up is an error: the session has no other end before the program's.
+    fn take_frames(&mut self, frames: &mut Frames) -> Result<(), FrameError> {
+        loop {
+            while self.pending.len() < INPUT_LIMIT {
+                match frames.stream_frame()? {
+                    None => break,
+                    Some(StreamFrame::Stdin(bytes)) if bytes.is_empty() => self.input_ended = true,
+                    Some(StreamFrame::Stdin(bytes)) if self.input.is_some() && !self.input_ended => {
+                        self.pending.extend_from_slice(&bytes);
+                    }
+                    Some(StreamFrame::Resize(columns, rows)) => self.resize(columns, rows),
+                    // Input after its end, or a kind that only the guest sends.
+                    Some(_) => {}
+                }
+            }
+            if self.pending.len() >= INPUT_LIMIT {
+                return Ok(());
+            }
+            match frames.fill()? {
+                None => return Ok(()),
+                Some(0) => return Err(FrameError::Cut),
+                Some(_) => {}
+            }
+        }
+    }
+
+    fn resize(&self, columns: u16, rows: u16) {
+        if let Some(terminal) = self.input.as_ref().filter(|_| self.terminal) {
+            let _nobody_looks = tcsetwinsize(terminal, size(columns, rows));
+        }
+    }
+
+    /// Gives the program what it takes. A program that takes no more input is no error.
+    fn write_input(&mut self) {
+        while let Some(input) = self.input.as_ref().filter(|_| !self.pending.is_empty()) {
+            match rustix::io::write(input, &self.pending) {
+                Ok(count) => drop(self.pending.drain(..count)),
+                Err(Errno::AGAIN) => return,
+                Err(Errno::INTR) => {}
+                Err(_) => self.end_input(),
+            }
+        }
+        if self.input_ended && self.pending.is_empty() && self.input.is_some() {
+            if self.terminal {
+                // A terminal has no end of input but the character for it; the descriptor stays for resizing.
+                self.pending.push(4);
+                self.input_ended = false;
+                return self.write_input();
+            }
+            self.end_input();
+        }
+    }
+
+    fn end_input(&mut self) {
+        self.input = None;
+        self.pending = Vec::new();
+    }
+
+    /// Sends at most one frame per output, so that input has its turn. `true` if there was any.
+    fn send_output(&mut self, frames: &mut Frames) -> Result<bool, FrameError> {
+        let (mut any, mut closed) = (false, Vec::new());
+        for (index, (fd, frame)) in self.outputs.iter().enumerate() {
+            let mut bytes = Vec::with_capacity(MAX_PAYLOAD);
+            match rustix::io::read(fd, spare_capacity(&mut bytes)) {
+                Ok(1..) => {
+                    frames.send_stream(&frame(bytes), patience())?;
+                    any = true;
+                }
+                Err(Errno::AGAIN | Errno::INTR) => {}
+                // The end of a pipe; of a terminal it is EIO, when its last program has closed it.
+                Ok(0) | Err(_) => closed.push(index),
+            }
+        }
+        for index in closed.into_iter().rev() {
+            self.outputs.remove(index);
+        }
+        Ok(any)
+    }
+}
+
+fn command(wish: &Shell) -> Command {
+    let mut words = wish.command.iter().map(String::as_str);
+    let mut login = LOGIN_SHELL.into_iter();
+    let words: &mut dyn Iterator<Item = &str> = if wish.command.is_empty() { &mut login } else { &mut words };
+    let mut command = Command::new(words.next().unwrap_or(LOGIN_SHELL[0]));
+    command.args(words).current_dir("/").env_clear();
+    command.env("PATH", paths::PROGRAMS).env("HOME", "/root").env("USER", "root");
+    command.env("DOCKER_HOST", format!("unix://{}", lighter_protocol::paths::DOCKER_SOCKET));
+    // A name that the environment cannot hold would make the start fail with a message that nobody understands.
+    let fits =
+        |(key, value): &&(String, String)| !key.is_empty() && !key.contains(['=', '\0']) && !value.contains('\0');
+    command.envs(wish.env.iter().filter(fits).map(|(key, value)| (key, value)));
+    command
+}
+
+/// A new terminal: our side and the program's.
+fn terminal(columns: u16, rows: u16) -> io::Result<(OwnedFd, OwnedFd)> {
+    let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
+    grantpt(&ours)?;
+    unlockpt(&ours)?;
+    let name = PathBuf::from(std::ffi::OsString::from_vec(ptsname(&ours, Vec::new())?.into_bytes()));
+    let program_side = open(&name, OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty())?;
+    tcsetwinsize(ours.as_fd(), size(columns, rows))?;
+    Ok((ours, program_side))
+}
+
+fn size(columns: u16, rows: u16) -> Winsize {
+    Winsize { ws_col: columns, ws_row: rows, ws_xpixel: 0, ws_ypixel: 0 }
+}
+
+fn patience() -> Instant {
+    Instant::now() + PATIENCE
+}

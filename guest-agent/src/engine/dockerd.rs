@@ -1,0 +1,46 @@
+//! How dockerd is started, and when it is ready. It listens on one socket in memory and on no IP address. Called by `engine`.
+
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use lighter_protocol::paths::DOCKER_SOCKET;
+
+use super::{api, appear};
+use crate::paths;
+
+/// Until it answers. A first start after a hard stop repairs its databases.
+const PATIENCE: Duration = Duration::from_secs(180);
+/// For its own end, after the containers are gone.
+pub const OWN_END: Duration = Duration::from_secs(5);
+
+/// The command. No `--live-restore`: dockerd refuses Swarm with it and would leave containers running at shutdown.
+pub fn command() -> Command {
+    for stale in [DOCKER_SOCKET, "/run/docker.pid"] {
+        let _none_there = fs::remove_file(stale);
+    }
+    let mut command = Command::new("dockerd");
+    command.arg(format!("--host=unix://{DOCKER_SOCKET}"));
+    command.arg(format!("--containerd={}", paths::CONTAINERD_SOCKET));
+    command.args(["--data-root=/var/lib/docker", "--exec-root=/run/docker", "--pidfile=/run/docker.pid"]);
+    command.args(["--storage-driver=overlay2", "--group=root", "--userland-proxy=false"]);
+    // The agent's own deadline is the host's choice and comes after this one.
+    command.arg("--shutdown-timeout=600");
+    command
+}
+
+/// Waits until dockerd answers `GET /_ping`; its version. An error if it ends before, or takes too long.
+pub fn answers(ended: &OwnedFd) -> io::Result<String> {
+    let deadline = Instant::now() + PATIENCE;
+    appear::appears(Path::new(DOCKER_SOCKET), ended, PATIENCE)?;
+    // The socket is there before the API: the answer comes when the engine is up.
+    let answer =
+        api::request(api::Request::get("/_ping"), |socket, flags| appear::while_alive(socket, flags, ended, deadline))?;
+    // `Server: Docker/26.1.5 (linux)`
+    let server = answer.header("server").unwrap_or_default();
+    let version = server.strip_prefix("Docker/").and_then(|rest| rest.split_whitespace().next());
+    Ok(version.unwrap_or_default().to_owned())
+}
