@@ -10,8 +10,8 @@
 //!
 //! One client connection has at most one guest connection, made for its first request and kept while both sides keep
 //! theirs alive. So `Connection`, `Keep-Alive` and `Upgrade`, which an ordinary proxy must strip (RFC 9110 §7.6.1),
-//! mean the same on both hops and pass through too. There is no pool, no task and no lock: one future holds two
-//! buffers of at most 64 KiB, and dropping it closes both sides.
+//! mean the same on both hops and pass through too. There is no pool and no task: one future holds two buffers,
+//! which never exceed 64 KiB outside a head, and dropping it closes both sides.
 
 mod body;
 mod chunked;
@@ -56,6 +56,7 @@ pub async fn serve_connection<S: Stream>(client: S, guest: Arc<dyn GuestDialer>)
             Ok(Some(found)) => found,
             Ok(None) => return,
             Err(refusal) => {
+                drop(kept);
                 let to_head = client.inlet.bytes().starts_with(b"HEAD ");
                 return refuse(client, &refusal, to_head).await;
             }

@@ -61,6 +61,7 @@ impl<S: Stream> Inlet<S> {
         self.ended
     }
 
+    /// Enough is waiting here.
     pub(super) fn is_full(&self) -> bool {
         self.bytes().len() >= BUSY_BUFFER
     }
@@ -74,15 +75,16 @@ impl<S: Stream> Inlet<S> {
         }
     }
 
-    /// Gives back what a burst or a long head needed.
+    /// Gives back what a burst needed.
     pub(super) fn shrink(&mut self) {
         if self.is_empty() && self.storage.len() > IDLE_BUFFER {
             self.storage = Vec::new();
         }
     }
 
-    /// Waits for more bytes, or for the end, which [`ended`](Self::ended) tells. Asks for as much as fits into
-    /// [`BUSY_BUFFER`], and for at least one byte.
+    /// Waits for more bytes, or for the end, which [`ended`](Self::ended) tells. There is always room for some: an
+    /// empty inlet has at most [`BUSY_BUFFER`], and who keeps bytes back looks at [`is_full`](Self::is_full) or, for
+    /// heads, has [`MAX_HEAD`](head::MAX_HEAD).
     pub(super) async fn fill(&mut self) -> io::Result<()> {
         if self.ended {
             return Ok(());
@@ -100,6 +102,10 @@ impl<S: Stream> Inlet<S> {
     }
 
     fn make_room(&mut self) {
+        if self.is_empty() && self.storage.len() > BUSY_BUFFER {
+            self.storage.truncate(BUSY_BUFFER);
+            self.storage.shrink_to_fit();
+        }
         if self.end < self.storage.len() {
             return;
         }

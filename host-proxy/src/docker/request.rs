@@ -79,3 +79,76 @@ impl Request {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What real clients send, as seeds for what they do not.
+    const SEEDS: [&str; 4] = [
+        "GET /v1.45/containers/json?all=1 HTTP/1.1\r\nHost: x\r\nConnection: keep-alive, close\r\n\r\n",
+        "POST /exec/e/start HTTP/1.1\r\nContent-Length: 27\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n{}",
+        "POST /build HTTP/1.1\r\nTransfer-Encoding: chunked\r\nExpect: 100-Continue\r\n\r\n5\r\n",
+        "HEAD /_ping HTTP/1.0\r\nA:\r\n\r\n",
+    ];
+
+    fn facts(text: &str) -> Request {
+        parse(text.as_bytes()).expect("well-formed").expect("complete").facts
+    }
+
+    #[test]
+    fn facts_that_decide_framing_are_found_in_any_case_and_spacing() {
+        let list = facts(SEEDS[0]);
+        assert!(!list.persistent && !list.upgrade && list.body.finished());
+        let exec = facts(SEEDS[1]);
+        assert!(exec.persistent && exec.upgrade && exec.is_post && matches!(exec.body, Body::Length(27)));
+        let build = facts(SEEDS[2]);
+        assert!(build.expects_continue && matches!(build.body, Body::Chunked(_)));
+        let ping = facts(SEEDS[3]);
+        assert!(ping.is_head && !ping.persistent);
+        let odd = facts("PUT * HTTP/1.0\r\ncOnTeNt-LeNgTh:\t 007\t\r\nconnection: x,\tKEEP-ALIVE\r\n\r\n");
+        assert!(odd.persistent && matches!(odd.body, Body::Length(7)));
+    }
+
+    #[test]
+    fn h1_a_head_is_complete_at_its_empty_line_and_not_before() {
+        for seed in SEEDS {
+            let length = seed.find("\r\n\r\n").expect("a head") + 4;
+            for cut in 0..length {
+                assert!(matches!(parse(&seed.as_bytes()[..cut]), Ok(None)), "{}", &seed[..cut]);
+            }
+            for cut in length..=seed.len() {
+                let head = parse(&seed.as_bytes()[..cut]).expect("well-formed").expect("complete");
+                assert_eq!(head.length, length);
+            }
+        }
+    }
+
+    proptest! {
+        /// No input makes it panic, and what it accepts is a head: a proper start, its end, and no control characters.
+        #[test]
+        fn h1_damaged_heads_are_refused_or_still_proper(
+            seed in 0..SEEDS.len(),
+            damage in proptest::collection::vec((0usize..120, prop_oneof![Just(b'\r'), Just(b'\n'), Just(b':'),
+                Just(b' '), Just(0u8), Just(b','), any::<u8>()], any::<bool>()), 0..6),
+        ) {
+            let mut bytes = SEEDS[seed].as_bytes().to_vec();
+            for (at, byte, insert) in damage {
+                let at = at % bytes.len();
+                if insert { bytes.insert(at, byte) } else { bytes[at] = byte }
+            }
+            if let Ok(Some(head)) = parse(&bytes) {
+                let text = &bytes[..head.length];
+                prop_assert!(text.ends_with(b"\r\n\r\n"));
+                prop_assert_eq!(text.windows(4).position(|w| w == b"\r\n\r\n"), Some(head.length - 4));
+                let returns = text.iter().filter(|b| **b == b'\r').count();
+                prop_assert_eq!(returns, text.windows(2).filter(|w| w == b"\r\n").count());
+                prop_assert_eq!(returns, text.iter().filter(|b| **b == b'\n').count());
+                prop_assert!(!text.contains(&0));
+                prop_assert!(text.starts_with(head.method.as_bytes()));
+            }
+        }
+    }
+}

@@ -87,14 +87,16 @@ impl End {
         let bytes = bytes.as_ref();
         let mut got = vec![0; bytes.len()];
         let mut at = 0;
-        while at < got.len() && got[..at] == bytes[..at] {
+        while at < got.len() {
             match soon(self.name, self.stream.read(&mut got[at..])).await {
-                Ok(0) => break,
-                Ok(n) => at += n,
+                Ok(n) if n > 0 && got[at..at + n] == bytes[at..at + n] => at += n,
+                Ok(n) => {
+                    let (got, wanted) = (got[..at + n].escape_ascii(), bytes.escape_ascii());
+                    panic!("{} got\n{got}\ninstead of\n{wanted}", self.name);
+                }
                 Err(error) => panic!("{} cannot read: {error}", self.name),
             }
         }
-        assert_eq!(got[..at].escape_ascii().to_string(), bytes.escape_ascii().to_string(), "{} got", self.name);
     }
 
     /// Everything up to the end of the peer's sending.
@@ -107,6 +109,12 @@ impl End {
     /// Nothing more comes: the peer has ended its sending.
     pub async fn expect_end(&mut self) {
         assert_eq!(self.rest().await.escape_ascii().to_string(), "", "{} got", self.name);
+    }
+
+    /// Nothing at all comes, not even an end, for this long; for tests that move the clock.
+    pub async fn expect_quiet(&mut self, time: Duration) {
+        let read = timeout(time, self.stream.read_u8()).await;
+        assert!(read.is_err(), "{} got {read:?}", self.name);
     }
 
     /// The head up to its empty line, as text.
