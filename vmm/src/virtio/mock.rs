@@ -122,6 +122,11 @@ impl Interrupts {
         assert!(waited.is_ok(), "waited in vain for {what}; interrupts so far: {:?}", self.seen());
     }
 
+    /// Waits in a task for any interrupt; one that came since the last wait counts.
+    pub async fn changed(&self) {
+        self.task.notified().await;
+    }
+
     fn note(&self, change: impl FnOnce(&mut Seen)) {
         change(&mut self.lock());
         self.thread.notify_all();
@@ -475,6 +480,11 @@ impl MockDriver {
         };
         let rings = sizes.iter().enumerate().map(ring).collect();
         Self { ram, rings, interrupts, event_idx }
+    }
+
+    /// Whether EVENT_IDX was negotiated.
+    pub fn event_idx(&self) -> bool {
+        self.event_idx
     }
 
     /// Rings as large as the device declares, EVENT_IDX on, all its features accepted, and the device activated.
