@@ -16,6 +16,8 @@ struct RawPart<'a> {
     lent: PhantomData<VolatileSlice<'a>>,
 }
 
+const _: () = assert!(size_of::<RawPart>() == size_of::<IoSliceMut>() && size_of::<RawPart>() == size_of::<IoSlice>());
+
 /// Reads into `parts`, in order, what the file holds from `offset` on. May read less, 0 at the end of the file.
 pub(crate) fn read_at(file: &File, parts: &[VolatileSlice], offset: u64) -> io::Result<usize> {
     let mut raw = raw(parts);

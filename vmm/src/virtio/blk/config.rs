@@ -2,6 +2,8 @@
 
 /// Bytes in a sector: the unit of the protocol, and our logical block size.
 pub(super) const SECTOR: u64 = 512;
+/// Bytes of a disk's serial (§5.2.6, GET_ID).
+pub(super) const SERIAL: usize = 20;
 /// Entries of the only queue; what QEMU's vhost-user-blk asks for too.
 pub(super) const QUEUE_SIZE: u16 = 128;
 /// Data segments of a request: header and status take the other two entries.

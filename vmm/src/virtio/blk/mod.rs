@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use self::config::{F_DISCARD, F_FLUSH, F_WRITE_ZEROES, Kind, QUEUE_SIZE, SECTOR};
+use self::config::{F_DISCARD, F_FLUSH, F_WRITE_ZEROES, Kind, QUEUE_SIZE, SECTOR, SERIAL};
 use self::disk::{Disk, RawDisk};
 use self::request::Limits;
 use self::serve::{Backend, Worker};
@@ -71,13 +71,13 @@ impl Block {
         if sectors == 0 {
             return Err(BlockError::Empty(path));
         }
-        if serial.len() > 20 || !serial.is_ascii() {
+        if serial.len() > SERIAL || !serial.is_ascii() {
             return Err(BlockError::Serial(serial));
         }
-        let mut padded = [0; 20];
+        let mut padded = [0; SERIAL];
         padded[..serial.len()].copy_from_slice(serial.as_bytes());
         let kind = Kind { sectors, read_only, can_discard: disk.can_discard() };
-        let backend = Backend { disk, path, serial: padded, failed: false, warnings: RateLimit::default() };
+        let backend = Backend { disk, path, read_only, serial: padded, failed: false, warnings: RateLimit::default() };
         Ok(Self { kind, backend: Arc::new(Mutex::new(backend)), running: None })
     }
 

@@ -3,7 +3,9 @@
 
 use vm_memory::GuestAddress;
 
-use super::config::{DISCARD_SEGMENTS, MAX_DISCARD_SECTORS, MAX_REQUEST, MAX_ZERO_SECTORS, SECTOR, ZERO_SEGMENTS};
+use super::config::{
+    DISCARD_SEGMENTS, MAX_DISCARD_SECTORS, MAX_REQUEST, MAX_ZERO_SECTORS, SECTOR, SERIAL, ZERO_SEGMENTS,
+};
 use crate::virtio::queue::{Chain, QueueError, Span, Virtqueue};
 
 /// How a request ended (§5.2.6).
@@ -24,6 +26,25 @@ pub(super) enum Operation {
     Identify { into: Vec<Span> },
     Discard { ranges: Vec<Range> },
     WriteZeroes { range: Range, unmap: bool },
+}
+
+impl Operation {
+    /// Whether it fills the request's buffers and leaves the disk as it is.
+    pub fn fills_memory(&self) -> bool {
+        matches!(self, Self::Read { .. } | Self::Identify { .. })
+    }
+
+    /// Name and place on the disk in bytes, for logs.
+    pub fn describe(&self) -> (&'static str, u64) {
+        match self {
+            Self::Read { offset, .. } => ("read", *offset),
+            Self::Write { offset, .. } => ("write", *offset),
+            Self::Flush => ("flush", 0),
+            Self::Identify { .. } => ("identify", 0),
+            Self::Discard { ranges } => ("discard", ranges.first().map_or(0, |range| range.offset)),
+            Self::WriteZeroes { range, .. } => ("write zeroes", range.offset),
+        }
+    }
 }
 
 /// A part of the disk, in bytes.
@@ -85,7 +106,8 @@ fn decide(
         1 if limits.read_only => Err(Status::IoError),
         1 => data(sector, &body, limits).map(|offset| Operation::Write { offset, from: body }),
         4 => Ok(Operation::Flush),
-        8 => Ok(Operation::Identify { into }),
+        8 if total(&into) == SERIAL as u64 => Ok(Operation::Identify { into }),
+        8 => Err(Status::IoError),
         11 if limits.discard => ranges(queue, &body, DISCARD_SEGMENTS)?
             .and_then(|segments| segments.iter().map(|segment| segment.discard(limits)).collect())
             .map(|ranges| Operation::Discard { ranges }),
@@ -98,7 +120,7 @@ fn decide(
 
 /// Where the data of a read or write begins on the disk, if all of it lies there.
 fn data(sector: u64, spans: &[Span], limits: Limits) -> Result<u64, Status> {
-    let len: u64 = spans.iter().map(|span| u64::from(span.len)).sum();
+    let len = total(spans);
     if len > MAX_REQUEST || !len.is_multiple_of(SECTOR) {
         return Err(Status::IoError);
     }
@@ -145,7 +167,7 @@ impl Segment {
 
 /// The segments in a request's body: at least one, at most `most`.
 fn ranges(queue: &Virtqueue, body: &[Span], most: u32) -> Result<Result<Vec<Segment>, Status>, QueueError> {
-    let len: u64 = body.iter().map(|span| u64::from(span.len)).sum();
+    let len = total(body);
     if len == 0 || !len.is_multiple_of(HEADER) || len / HEADER > u64::from(most) {
         return Ok(Err(Status::IoError));
     }
@@ -157,6 +179,10 @@ fn ranges(queue: &Virtqueue, body: &[Span], most: u32) -> Result<Result<Vec<Segm
         rest = later;
     }
     Ok(Ok(segments))
+}
+
+fn total(spans: &[Span]) -> u64 {
+    spans.iter().map(|span| u64::from(span.len)).sum()
 }
 
 /// The first `at` bytes of `spans`, and the others; `None` if there are fewer.

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use vm_memory::{GuestMemory as _, VolatileSlice};
 
+use super::config::SERIAL;
 use super::disk::Disk;
 use super::request::{Limits, Operation, Request, Status};
 use crate::memory::GuestMemory;
@@ -20,8 +21,10 @@ pub(super) struct Backend {
     pub disk: Box<dyn Disk>,
     /// For messages.
     pub path: PathBuf,
+    /// Nothing was written, so there is nothing to flush; Windows refuses to flush a file that is open for reading only.
+    pub read_only: bool,
     /// Answer to GET_ID, padded with zeroes.
-    pub serial: [u8; 20],
+    pub serial: [u8; SERIAL],
     /// A flush failed. The host may have dropped what it could not write, and would report the next flush as a success;
     /// so from here on only reads are served, until the image is opened anew.
     pub failed: bool,
@@ -74,19 +77,21 @@ impl Worker {
     /// Does one request and writes its status; returns how many bytes of the chain's writable part count as written.
     fn serve(&self, chain: &Chain, backend: &mut Backend) -> Result<u32, QueueError> {
         let request = Request::parse(&self.queue, chain, self.limits)?;
-        let status = match request.operation {
-            Err(status) => status,
-            Ok(operation) => backend.perform(&operation, self.queue.memory(), self.write_through),
+        let (status, fills) = match &request.operation {
+            Err(status) => (*status, false),
+            Ok(operation) => {
+                (backend.perform(operation, self.queue.memory(), self.write_through), operation.fills_memory())
+            }
         };
         self.queue.write(request.status_at, &[status as u8])?;
         // A chain holds less than 4 GiB.
-        Ok(if status == Status::Ok { chain.writable_len() as u32 } else { 1 })
+        Ok(if status == Status::Ok && fills { chain.writable_len() as u32 } else { 1 })
     }
 }
 
 impl Backend {
     fn perform(&mut self, operation: &Operation, memory: &GuestMemory, write_through: bool) -> Status {
-        let reads = matches!(operation, Operation::Read { .. } | Operation::Identify { .. });
+        let reads = operation.fills_memory();
         if self.failed && !reads {
             return Status::IoError;
         }
@@ -128,22 +133,28 @@ impl Backend {
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
-        let outcome = self.disk.flush();
-        self.failed |= outcome.is_err();
-        outcome
+        if self.read_only {
+            return Ok(());
+        }
+        self.disk.flush().inspect_err(|error| {
+            self.failed = true;
+            let disk = self.path.display();
+            tracing::error!(%disk, %error, "Flushing the guest's disk failed: no more writes until it is opened anew");
+        })
     }
 
     fn warn(&mut self, operation: &Operation, error: &std::io::Error) {
-        let Some(suppressed) = self.warnings.allow() else { return };
+        // Of a failed flush `flush` has said all, whatever else was logged lately.
+        let Some(suppressed) = (!self.failed).then(|| self.warnings.allow()).flatten() else { return };
         let disk = self.path.display();
         match error.kind() {
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
                 tracing::warn!(%disk, suppressed, "No space left on the host for the guest's disk: its writes fail; free some");
             }
-            _ if self.failed => {
-                tracing::error!(%disk, %error, suppressed, "Flushing the guest's disk failed: it is read-only from now on");
+            _ => {
+                let (operation, offset) = operation.describe();
+                tracing::warn!(%disk, %error, operation, offset, suppressed, "Access to the guest's disk failed");
             }
-            _ => tracing::warn!(%disk, %error, ?operation, suppressed, "Access to the guest's disk failed"),
         }
     }
 }

@@ -180,12 +180,16 @@ fn an_empty_image_or_a_long_serial_is_refused() {
 }
 
 #[test]
-fn the_serial_is_answered_padded_and_cut() {
+fn the_serial_is_answered_padded_into_twenty_bytes() {
     let (mut guest, _) = Guest::with_file(MIB);
     let mut expected = b"lighter-data".to_vec();
     expected.resize(20, 0);
     assert_eq!(guest.ask(GET_ID, 0, &[], &[20]), (OK, expected.clone()));
-    assert_eq!(guest.ask(GET_ID, u64::MAX, &[], &[7, 6]), (OK, expected[..13].to_vec()));
+    assert_eq!(guest.ask(GET_ID, u64::MAX, &[], &[7, 13]), (OK, expected));
+    for room in [0, 19, 21] {
+        let room = if room == 0 { vec![] } else { vec![room] };
+        assert_eq!(guest.ask(GET_ID, 0, &[], &room).0, IOERR, "room {room:?}");
+    }
 }
 
 #[test]
@@ -366,6 +370,16 @@ fn b4_a_read_only_disk_is_never_written_whatever_was_negotiated() {
 }
 
 #[test]
+fn b4_a_flush_of_a_read_only_disk_asks_nothing_of_the_host() {
+    let log = Arc::<Mutex<Vec<String>>>::default();
+    let disk = Scripted { log: Arc::clone(&log), ..Scripted::default() };
+    let mut guest = Guest::with(Block::with_disk(Box::new(disk), "root.img".into(), true, String::new()).unwrap());
+    assert_eq!(guest.status(FLUSH, 0, &[]), OK);
+    assert_eq!(guest.status(WRITE_DATA, 0, &[&[1; 512]]), IOERR);
+    assert!(log.lock().unwrap().is_empty());
+}
+
+#[test]
 fn b5_an_image_cut_short_while_in_use_gives_errors_and_fails_the_flush() {
     let (mut guest, file) = Guest::with_file(MIB);
     file.set_len(MIB / 2).unwrap();
@@ -378,6 +392,8 @@ fn b5_an_image_cut_short_while_in_use_gives_errors_and_fails_the_flush() {
     assert_eq!(guest.status(FLUSH, 0, &[]), IOERR, "what was lost does not come back");
 }
 
+type Meanwhile = Box<dyn FnMut(&str) + Send>;
+
 /// A disk that logs what it is asked and fails as told.
 #[derive(Default)]
 struct Scripted {
@@ -385,7 +401,7 @@ struct Scripted {
     /// Errors for the next calls of anything that changes or flushes the disk; then all goes well.
     errors: Vec<Option<io::ErrorKind>>,
     /// Called in the middle of each read and flush.
-    meanwhile: Option<Box<dyn FnMut(&str) + Send>>,
+    meanwhile: Option<Meanwhile>,
 }
 
 impl Scripted {
