@@ -79,8 +79,11 @@ impl Writer {
 mod tests {
     use super::*;
 
-    /// What a reader of the format finds: (name, mode, rdev, data) of each member, in order.
-    fn members(mut bytes: &[u8]) -> Vec<(String, u32, (u32, u32), Vec<u8>)> {
+    /// Name, mode, device, data.
+    type Member = (String, u32, (u32, u32), Vec<u8>);
+
+    /// What a reader of the format finds, in order.
+    fn members(mut bytes: &[u8]) -> Vec<Member> {
         let mut found = Vec::new();
         loop {
             assert_eq!(&bytes[..6], b"070701");

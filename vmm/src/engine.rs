@@ -6,6 +6,7 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
 
+use crate::config::ConsoleSink;
 use crate::virtio::VirtioDevice;
 
 /// A boxed future, because engines are used as trait objects.
@@ -50,6 +51,8 @@ pub struct EngineParts {
     pub cmdline: String,
     /// The virtio devices.
     pub devices: Vec<Box<dyn VirtioDevice>>,
+    /// Where console output goes, for an engine that brings a console of its own.
+    pub console: ConsoleSink,
     /// A directory (0700) for sockets and short-lived files.
     pub runtime_dir: PathBuf,
     /// Take the MMIO notify path although doorbells exist.

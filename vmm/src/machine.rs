@@ -15,7 +15,6 @@ use crate::config::{ConsoleSink, DiskConfig, EngineKind, MachineConfig};
 use crate::engine::{EngineParts, RunningEngine, StartError, Stats, Stop};
 use crate::hv;
 use crate::virtio::VirtioDevice;
-use crate::virtio::blk::Block;
 use crate::virtio::console::Console;
 use crate::virtio::rng::Rng;
 use crate::virtio::vsock::{Vsock, VsockHandle};
@@ -37,7 +36,8 @@ impl Machine {
     pub fn start(config: MachineConfig) -> Result<Self, StartError> {
         check(&config)?;
         let engine_kind = config.engine;
-        let (devices, vsock) = devices(config.disks, config.console)?;
+        let (devices, vsock) =
+            devices(config.disks, (engine_kind != EngineKind::Software).then(|| config.console.clone()))?;
         let parts = EngineParts {
             cpus: config.cpus,
             memory_bytes: config.memory_bytes,
@@ -46,6 +46,7 @@ impl Machine {
             initramfs: config.initramfs,
             cmdline: config.cmdline,
             devices,
+            console: config.console,
             runtime_dir: config.runtime_dir,
             no_doorbell: config.no_doorbell,
         };
@@ -99,18 +100,19 @@ fn check(config: &MachineConfig) -> Result<(), StartError> {
 /// The devices in the order in which the guest sees them: disks, vsock, rng, console.
 fn devices(
     disks: Vec<DiskConfig>,
-    console: ConsoleSink,
+    console: Option<ConsoleSink>,
 ) -> Result<(Vec<Box<dyn VirtioDevice>>, VsockHandle), StartError> {
     let mut devices: Vec<Box<dyn VirtioDevice>> = Vec::new();
-    for disk in disks {
-        let block = Block::new(disk).map_err(|source| StartError::Device { name: "disk", source: Box::new(source) })?;
-        devices.push(Box::new(block));
+    if let Some(disk) = disks.first() {
+        return Err(StartError::Config(format!("This build has no disks yet ({})", disk.path.display())));
     }
     let (vsock, handle) = Vsock::new(GUEST_CID);
     devices.push(Box::new(vsock));
     devices.push(Box::new(Rng::new()));
-    let console =
-        Console::new(console).map_err(|source| StartError::Device { name: "console", source: Box::new(source) })?;
-    devices.push(Box::new(console));
+    if let Some(console) = console {
+        let console =
+            Console::new(console).map_err(|source| StartError::Device { name: "console", source: Box::new(source) })?;
+        devices.push(Box::new(console));
+    }
     Ok((devices, handle))
 }

@@ -10,6 +10,11 @@
 #[cfg(target_os = "linux")]
 pub mod kvm;
 
+/// QEMU as a software CPU.
+#[cfg(target_os = "linux")]
+#[path = "../software/mod.rs"]
+pub mod software;
+
 mod choose;
 mod seam;
 
@@ -34,7 +39,8 @@ const CANDIDATES: &[EngineKind] = &[EngineKind::Hvf];
 fn probe_backend(engine: EngineKind) -> Option<Result<(), Unusable>> {
     match engine {
         EngineKind::Kvm => Some(kvm::probe()),
-        EngineKind::Software | EngineKind::Whp | EngineKind::Hvf => None,
+        EngineKind::Software => Some(software::probe()),
+        EngineKind::Whp | EngineKind::Hvf => None,
     }
 }
 
@@ -49,7 +55,8 @@ fn probe_backend(_engine: EngineKind) -> Option<Result<(), Unusable>> {
 pub fn launch(engine: EngineKind, parts: EngineParts) -> Result<Box<dyn RunningEngine>, StartError> {
     match engine {
         EngineKind::Kvm => kvm::launch(parts),
-        EngineKind::Software | EngineKind::Whp | EngineKind::Hvf => Err(Unusable::not_in_this_build(engine).into()),
+        EngineKind::Software => software::launch(parts),
+        EngineKind::Whp | EngineKind::Hvf => Err(Unusable::not_in_this_build(engine).into()),
     }
 }
 

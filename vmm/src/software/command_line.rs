@@ -1,0 +1,93 @@
+//! QEMU's command line: a pure function of what the machine is made of. Called by the engine.
+
+use std::ffi::OsString;
+use std::os::fd::RawFd;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+/// CPU model. `max` minus what costs emulation time and gives a container host nothing.
+const CPU: &str = "max";
+/// Added to the guest's command line.
+const CMDLINE: &str = "reboot=t tsc=reliable mitigations=off";
+
+/// A device that QEMU shows to the guest and that we serve.
+#[derive(Debug)]
+pub struct DeviceArgument {
+    /// QEMU's name for it.
+    pub name: &'static str,
+    /// Its properties, each with a leading comma.
+    pub options: &'static str,
+    /// The inherited socket.
+    pub socket: RawFd,
+}
+
+/// Everything that QEMU is told.
+#[derive(Debug)]
+pub struct CommandLine {
+    /// The QEMU to run.
+    pub program: PathBuf,
+    /// Number of CPUs.
+    pub cpus: u8,
+    /// RAM in bytes.
+    pub memory_bytes: u64,
+    /// Path of the kernel as QEMU opens it.
+    pub kernel: String,
+    /// Path of the initramfs as QEMU opens it.
+    pub initramfs: String,
+    /// The guest's command line without our additions.
+    pub cmdline: String,
+    /// The inherited socket of the console.
+    pub console: RawFd,
+    /// The inherited socket of the monitor.
+    pub monitor: RawFd,
+    /// In the order in which the guest finds them.
+    pub devices: Vec<DeviceArgument>,
+}
+
+impl CommandLine {
+    /// The command, not yet started. Its standard error is a pipe.
+    pub fn build(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(self.arguments()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        // No setting of the user's shell may change the machine.
+        command.env_clear();
+        command
+    }
+
+    fn arguments(&self) -> Vec<OsString> {
+        let mut all: Vec<OsString> = Vec::new();
+        let mut pair = |name: &str, value: String| all.extend([name.into(), value.into()]);
+        pair("-machine", MACHINE.into());
+        pair("-accel", "tcg,thread=multi".into());
+        pair("-cpu", CPU.into());
+        pair("-smp", self.cpus.to_string());
+        pair("-m", format!("{}K", self.memory_bytes >> 10));
+        let size = self.memory_bytes;
+        // Sealed, so that our mapping of it cannot be cut short; shared, or we would see a copy.
+        pair("-object", format!("memory-backend-memfd,id=ram,size={size},share=on,seal=on"));
+        pair("-kernel", self.kernel.clone());
+        pair("-initrd", self.initramfs.clone());
+        pair("-append", format!("{} {CMDLINE}", self.cmdline));
+        // Without it, virtio-mmio speaks the draft of the specification that came before 1.0.
+        pair("-global", "virtio-mmio.force-legacy=false".into());
+        pair("-chardev", format!("socket,id=monitor,fd={}", self.monitor));
+        pair("-mon", "chardev=monitor,mode=control".into());
+        for (index, DeviceArgument { name, options, socket }) in self.devices.iter().enumerate() {
+            pair("-chardev", format!("socket,id=device{index},fd={socket}"));
+            pair("-device", format!("{name},chardev=device{index},queue_reset=off{options}"));
+        }
+        pair("-chardev", format!("socket,id=console,fd={}", self.console));
+        pair("-device", "virtio-serial-device,max_ports=1".into());
+        pair("-device", "virtconsole,chardev=console".into());
+        pair("-display", "none".into());
+        // QEMU needs neither further processes nor other privileges. TCG is not meant as a wall against a hostile guest,
+        // so this one is.
+        pair("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny".into());
+        all.extend(["-nodefaults", "-no-user-config", "-no-reboot"].map(OsString::from));
+        all
+    }
+}
+
+/// No firmware tables, no legacy devices but the timer and its interrupt controller, by which Linux calibrates the APIC
+/// timer and the TSC under TCG (no CPUID leaf says their frequencies).
+const MACHINE: &str = "microvm,acpi=off,rtc=off,isa-serial=off,x-option-roms=off,memory-backend=ram";

@@ -1,0 +1,97 @@
+//! Finding a QEMU that can be our CPU. Called by the engine, and by the choice of engines through [`probe`].
+
+use std::ffi::OsStr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::config::EngineKind;
+use crate::hv::Unusable;
+
+const PROGRAM: &str = "qemu-system-x86_64";
+const CURE: &str = "install it: apt install qemu-system-x86";
+/// What we ask of QEMU, as `-device help` names it.
+const DEVICES: &[&str] =
+    &["vhost-user-blk", "vhost-user-vsock-device", "vhost-user-rng", "virtio-serial-device", "virtconsole"];
+
+/// Says whether the software engine can run here: QEMU is installed and has the devices that we need. Takes about 0.1 s.
+pub fn probe() -> Result<(), Unusable> {
+    let program = find()?;
+    let listed = Command::new(&program)
+        .args(["-machine", "microvm", "-device", "help"])
+        .env_clear()
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| unusable(format!("{} cannot be run ({error})", program.display())))?;
+    check_devices(&program, &String::from_utf8_lossy(&listed.stdout))
+}
+
+/// The QEMU in `PATH`.
+pub fn find() -> Result<PathBuf, Unusable> {
+    if std::env::consts::ARCH != "x86_64" {
+        let reason = format!("The software engine runs on x86-64 so far, not on {}", std::env::consts::ARCH);
+        return Err(Unusable { engine: EngineKind::Software, reason, cure: "use a machine with KVM".into() });
+    }
+    find_in(&std::env::var_os("PATH").unwrap_or_default())
+}
+
+fn find_in(path: &OsStr) -> Result<PathBuf, Unusable> {
+    std::env::split_paths(path)
+        .map(|directory| directory.join(PROGRAM))
+        .find(|candidate| is_executable(candidate))
+        .ok_or_else(|| unusable(format!("{PROGRAM} is not in PATH")))
+}
+
+fn is_executable(candidate: &Path) -> bool {
+    candidate.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+}
+
+fn check_devices(program: &Path, help: &str) -> Result<(), Unusable> {
+    let missing = DEVICES.iter().find(|device| !help.contains(&format!("name \"{device}\"")));
+    missing.map_or(Ok(()), |device| {
+        let reason = format!("{} has no device {device} for its machine microvm (version 7.2 has)", program.display());
+        Err(unusable(reason))
+    })
+}
+
+fn unusable(reason: String) -> Unusable {
+    Unusable { engine: EngineKind::Software, reason, cure: CURE.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn c8_a_missing_qemu_is_named_with_what_to_install() {
+        let empty = tempfile::tempdir().unwrap();
+        fs::create_dir(empty.path().join(PROGRAM)).unwrap();
+        let error = find_in(empty.path().as_os_str()).unwrap_err().to_string();
+        assert!(error.contains(PROGRAM) && error.contains("apt install qemu-system-x86"), "{error}");
+    }
+
+    #[test]
+    fn the_first_executable_in_the_path_is_taken() {
+        let directories = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        for (directory, mode) in directories.iter().zip([0o644, 0o755]) {
+            let file = directory.path().join(PROGRAM);
+            fs::write(&file, "").unwrap();
+            fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+        }
+        let path = std::env::join_paths(directories.iter().map(tempfile::TempDir::path)).unwrap();
+        assert_eq!(find_in(&path).unwrap(), directories[1].path().join(PROGRAM));
+    }
+
+    #[test]
+    fn a_qemu_without_one_of_the_devices_is_refused_by_name() {
+        let program = Path::new("/usr/bin/qemu-system-x86_64");
+        let help = |devices: &[&str]| {
+            devices.iter().map(|name| format!("name \"{name}\", bus virtio-bus\n")).collect::<String>()
+        };
+        check_devices(program, &help(DEVICES)).unwrap();
+        let error = check_devices(program, &help(&DEVICES[1..])).unwrap_err().to_string();
+        assert!(error.contains("no device vhost-user-blk"), "{error}");
+    }
+}

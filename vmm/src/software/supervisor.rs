@@ -1,0 +1,138 @@
+//! The one thread that starts QEMU, waits for it, and says how it ended. It must be one and the same thread, because the
+//! kernel ends the child together with the thread that started it. Called by the engine.
+
+use std::io::{self, BufRead, BufReader};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, ChildStderr, Command, ExitStatus};
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use tokio::sync::watch;
+
+use super::fate::Fate;
+use super::handover::Handover;
+use super::monitor::Monitor;
+use super::{QemuError, START_DEADLINE};
+use crate::engine::Stop;
+use crate::sys::child::spawn_bound;
+
+/// How many bytes of QEMU's last words are kept.
+const LAST_WORDS: usize = 2048;
+
+/// Everything that the thread needs.
+pub struct Supervisor {
+    /// What to start.
+    pub command: Command,
+    /// What the child keeps open.
+    pub inherited: Vec<OwnedFd>,
+    /// Our end of the monitor socket.
+    pub monitor: UnixStream,
+    /// Freed once QEMU has read it.
+    pub kernel: Handover,
+    /// Threads that end once the child is gone.
+    pub threads: Vec<JoinHandle<()>>,
+    /// Who else may end the child.
+    pub fate: Arc<Fate>,
+    /// Told at the very end.
+    pub stopped: watch::Sender<Option<Stop>>,
+}
+
+impl Supervisor {
+    /// Runs until the child and all its threads are gone. `started` hears once: QEMU runs the guest, or why it does not.
+    pub fn run(self, started: &mpsc::Sender<Result<(), QemuError>>) {
+        let Self { command, inherited, monitor, kernel, threads, fate, stopped } = self;
+        let spawned = start(command, inherited, &fate);
+        let (mut child, stderr) = match spawned {
+            Ok(spawned) => spawned,
+            Err(error) => {
+                join(threads);
+                let _ = started.send(Err(error.into()));
+                return;
+            }
+        };
+        let mut monitor = Monitor::new(monitor);
+        let ready = monitor.wait_ready(START_DEADLINE);
+        kernel.scrub();
+        let mut reason = None;
+        if ready.is_ok() {
+            let _ = started.send(Ok(()));
+            reason = monitor.wait_end();
+        } else {
+            fate.seal(Stop::Killed);
+        }
+        let status = child.wait();
+        join(threads);
+        let words = stderr.join().unwrap_or_default();
+        if let Err(error) = ready {
+            let silent = error.kind() == io::ErrorKind::TimedOut;
+            let _ = started.send(Err(if silent { QemuError::Silent } else { QemuError::Ended(words) }));
+            return;
+        }
+        let stop = fate.reason().or(reason).unwrap_or_else(|| crash(status, &words));
+        tracing::info!(?stop, "QEMU ended");
+        stopped.send_replace(Some(stop));
+    }
+}
+
+type Spawned = (Child, JoinHandle<String>);
+
+fn start(command: Command, inherited: Vec<OwnedFd>, fate: &Fate) -> io::Result<Spawned> {
+    let mut child = spawn_bound(command, inherited)?;
+    let prepared = bind(&mut child, fate);
+    if prepared.is_err() {
+        // Without the descriptor nobody else could end it.
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+    Ok((child, prepared?))
+}
+
+fn bind(child: &mut Child, fate: &Fate) -> io::Result<JoinHandle<String>> {
+    let stderr = child.stderr.take().ok_or(io::ErrorKind::BrokenPipe)?;
+    fate.child(pidfd_open(Pid::from_child(child), PidfdFlags::empty())?);
+    std::thread::Builder::new().name("qemu-stderr".into()).spawn(move || last_words(stderr))
+}
+
+/// Logs what QEMU says, and returns the end of it.
+fn last_words(stderr: ChildStderr) -> String {
+    let mut words = String::new();
+    let mut lines = BufReader::new(stderr);
+    let mut line = Vec::new();
+    while lines.read_until(b'\n', &mut line).is_ok_and(|count| count > 0) {
+        let text = String::from_utf8_lossy(&line);
+        let text = text.trim_end();
+        tracing::warn!(target: "qemu", "{text}");
+        words.push_str(if words.is_empty() { "" } else { "; " });
+        words.push_str(text);
+        if words.len() > LAST_WORDS {
+            let cut = words.ceil_char_boundary(words.len() - LAST_WORDS);
+            words.drain(..cut);
+        }
+        line.clear();
+    }
+    words
+}
+
+fn join(threads: Vec<JoinHandle<()>>) {
+    for thread in threads {
+        if thread.join().is_err() {
+            tracing::error!("a device thread panicked");
+        }
+    }
+}
+
+fn crash(status: io::Result<ExitStatus>, words: &str) -> Stop {
+    let how = match status {
+        Ok(status) => match (status.signal(), status.code()) {
+            (Some(9), _) => "was killed (out of memory?)".to_owned(),
+            (Some(signal), _) => format!("died of signal {signal}"),
+            (None, code) => format!("exited with status {}", code.unwrap_or_default()),
+        },
+        Err(error) => format!("was lost: {error}"),
+    };
+    let said = if words.is_empty() { String::new() } else { format!(": {words}") };
+    Stop::Crashed { reason: format!("QEMU {how}{said}") }
+}

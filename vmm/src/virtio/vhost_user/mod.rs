@@ -1,0 +1,86 @@
+//! The second virtio transport: another process (QEMU) owns the guest's CPUs and the device's registers, and asks us over a
+//! unix socket to serve its queues (vhost-user protocol, <https://qemu-project.gitlab.io/qemu/interop/vhost-user.html>).
+//! Called by the software engine; the devices are the same as behind our own MMIO transport.
+//!
+//! Each device has one socket and one thread that blocks in reading it, because the `vhost` crate does; the queues
+//! themselves are served by the device's own tasks.
+
+mod backend;
+mod memory_table;
+mod ring;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use tokio::runtime::Handle;
+use vhost::vhost_user::{BackendReqHandler, Error};
+
+use self::backend::Backend;
+use crate::virtio::device::VirtioDevice;
+
+/// Which part of a device a frontend knows about.
+#[derive(Debug, Clone, Copy)]
+pub struct Offer {
+    /// How many of the device's queues the frontend hands to us, counted from the first.
+    pub queues: usize,
+    /// Whether the frontend asks us for the configuration space.
+    pub config: bool,
+}
+
+/// A device's connection ended by something else than its closing.
+#[derive(Debug, thiserror::Error)]
+#[error("Device {device} lost its vhost-user connection")]
+pub struct TransportError {
+    /// The device's name.
+    pub device: &'static str,
+    /// What was wrong with the last message.
+    #[source]
+    pub source: Error,
+}
+
+/// What the control thread tells its owner.
+#[derive(Debug)]
+pub enum Event {
+    /// The guest's driver has taken the device up. Comes again after each reset of the device.
+    Running,
+    /// The connection is closed, cleanly or not, and the device is reset. The last event.
+    Ended(Result<(), TransportError>),
+}
+
+/// Serves `device` on `socket` until the other side closes it. `watch` is called on the control thread and must return
+/// quickly. Must be called inside a tokio runtime. Fails if the system gives us no thread.
+pub fn serve(
+    device: Box<dyn VirtioDevice>,
+    socket: UnixStream,
+    offer: Offer,
+    watch: impl Fn(Event) + Send + Sync + 'static,
+) -> io::Result<JoinHandle<()>> {
+    let name = device.name();
+    let offer = Offer { queues: offer.queues.min(device.queue_sizes().len()), ..offer };
+    let watch: Watch = Arc::new(watch);
+    let backend = Arc::new(Mutex::new(Backend::new(device, offer, Handle::current(), Arc::clone(&watch))));
+    std::thread::Builder::new().name(format!("vhost-{name}")).spawn(move || {
+        let result = converse(socket, &backend);
+        backend.lock().unwrap_or_else(PoisonError::into_inner).stop();
+        watch(Event::Ended(result.map_err(|source| TransportError { device: name, source })));
+    })
+}
+
+type Watch = Arc<dyn Fn(Event) + Send + Sync>;
+
+fn converse(socket: UnixStream, backend: &Arc<Mutex<Backend>>) -> Result<(), Error> {
+    let mut requests = BackendReqHandler::from_stream(socket, Arc::clone(backend));
+    loop {
+        match requests.handle_request() {
+            Ok(()) => {}
+            Err(Error::SocketRetry(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+            // The frontend's process ended, perhaps in the middle of a message or of our answer.
+            Err(Error::Disconnected | Error::SocketBroken(_) | Error::PartialMessage) => return Ok(()),
+            Err(error) => return Err(error),
+        }
+    }
+}
