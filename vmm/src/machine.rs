@@ -15,6 +15,7 @@ use crate::config::{ConsoleSink, DiskConfig, EngineKind, MachineConfig};
 use crate::engine::{EngineParts, RunningEngine, StartError, Stats, Stop};
 use crate::hv;
 use crate::virtio::VirtioDevice;
+use crate::virtio::blk::Block;
 use crate::virtio::console::Console;
 use crate::virtio::rng::Rng;
 use crate::virtio::vsock::{Vsock, VsockHandle};
@@ -103,8 +104,9 @@ fn devices(
     console: Option<ConsoleSink>,
 ) -> Result<(Vec<Box<dyn VirtioDevice>>, VsockHandle), StartError> {
     let mut devices: Vec<Box<dyn VirtioDevice>> = Vec::new();
-    if let Some(disk) = disks.first() {
-        return Err(StartError::Config(format!("This build has no disks yet ({})", disk.path.display())));
+    for disk in disks {
+        let block = Block::new(disk).map_err(|source| StartError::Device { name: "disk", source: Box::new(source) })?;
+        devices.push(Box::new(block));
     }
     let (vsock, handle) = Vsock::new(GUEST_CID);
     devices.push(Box::new(vsock));

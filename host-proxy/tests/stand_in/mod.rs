@@ -2,6 +2,8 @@
 //! dockerd byte by byte. The client's side of a proxied connection is an [`End`] too. The `docker_*` tests use it.
 #![allow(dead_code, clippy::unwrap_used, missing_docs)]
 
+pub mod engine;
+
 use std::{
     io,
     pin::Pin,
@@ -182,6 +184,11 @@ impl Machine {
     /// The next connection that the proxy opens to dockerd.
     pub async fn engine(&mut self) -> End {
         soon("dial", self.dialed.recv()).await.unwrap()
+    }
+
+    /// The same, however long it takes; `None` when the machine is gone.
+    pub async fn next_dial(&mut self) -> Option<End> {
+        self.dialed.recv().await
     }
 
     pub fn assert_never_dialed_again(&mut self) {

@@ -14,8 +14,8 @@ use super::queue::{Chain, QueueError, Virtqueue};
 use super::service::Service;
 use crate::config::ConsoleSink;
 
-/// Receive queue, transmit queue (§5.3.2).
-const QUEUE_SIZES: [u16; 2] = [64, 64];
+/// Receive queue, transmit queue (§5.3.2). Linux fills the first with a page per entry, which nothing will ever use.
+const QUEUE_SIZES: [u16; 2] = [4, 64];
 /// What one chain may print, in bytes; Linux never sends more than 32 KiB. The rest is dropped.
 const PER_CHAIN: u64 = 64 << 10;
 

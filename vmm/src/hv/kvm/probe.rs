@@ -1,4 +1,4 @@
-//! Whether `/dev/kvm` can run an ordinary guest: runs a loop of ten million instructions in 64-bit mode and looks at the
+//! Whether `/dev/kvm` can run an ordinary guest: runs a loop of two million instructions in 64-bit mode and looks at the
 //! speed. Some cloud machines have a KVM that only takes kernels made for it and interprets everything else, a hundred
 //! times too slowly to boot Linux; no flag tells that apart, so it is measured. A few milliseconds on real hardware.
 
@@ -22,7 +22,7 @@ use crate::memory;
 const STUB: u64 = 0x2_0000;
 const STUB_RAM: u64 = 1 << 20;
 /// Turns of the loop, two instructions each.
-const TURNS: u32 = 5_000_000;
+const TURNS: u32 = 1_000_000;
 /// Turns per second of CPU time below which Linux does not get through its boot.
 const MIN_TURNS_PER_SECOND: f64 = 2.5e6;
 /// How long the stub may take; after that its speed is judged by how far it came.

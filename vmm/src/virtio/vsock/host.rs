@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 use std::task::Waker;
 use std::time::Instant;
 
-use super::connection::{Connection, End, Ended};
+use super::connection::{Connection, End};
+use super::endpoint::Ended;
 use super::muxer::{Id, MAX_CONNECTIONS, Muxer, Ports};
 
 /// Ports that dials come from: they count up from here and are not used again before 2^30 and more others were.

@@ -1,7 +1,7 @@
 //! All connections of one guest: which packet belongs to which, and who sends next. Driven by `service` with packets from
 //! the rings, by `host` with calls of the host side, and by tests and fuzz targets with neither ring nor task.
 //!
-//! Every bound on what a guest can make us hold is in this file's constants and in `credit::WINDOW`.
+//! Every bound on what a guest can make us hold is in this file's constants, in `strays` and in `credit::WINDOW`.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::task::Waker;
@@ -12,6 +12,7 @@ use lighter_protocol::ports::HOST_CID;
 use super::connection::{Connection, End};
 use super::host::Listener;
 use super::packet::{HEADER_LEN, Header, Op, Payload, TYPE_STREAM};
+use super::strays::Strays;
 use crate::virtio::queue::QueueError;
 
 /// Connections of both directions together, including those that wait for their last RST.
@@ -20,8 +21,6 @@ pub const MAX_CONNECTIONS: usize = 4096;
 pub const MAX_FROM_GUEST: usize = 1024;
 /// Connections that wait in a listener for `accept`.
 pub const MAX_BACKLOG: usize = 128;
-/// RST packets owed for packets that belong to no connection; beyond this they are dropped.
-pub const MAX_STRAY_RESETS: usize = 1024;
 /// How often deadlines of dropped handles are looked at.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -55,13 +54,13 @@ pub struct Muxer {
     pub(super) closed: bool,
     pub(super) wakes: Vec<Waker>,
     ready: VecDeque<Id>,
-    strays: VecDeque<Header>,
-    strays_first: bool,
+    strays: Strays,
     leaving: HashSet<Id>,
     clock: Instant,
     next_tick: Option<Instant>,
     attention: bool,
     dropped: u64,
+    broken: u64,
 }
 
 impl Muxer {
@@ -78,13 +77,13 @@ impl Muxer {
             closed: false,
             wakes: Vec::new(),
             ready: VecDeque::new(),
-            strays: VecDeque::new(),
-            strays_first: false,
+            strays: Strays::default(),
             leaving: HashSet::new(),
             clock: Instant::now(),
             next_tick: None,
             attention: false,
             dropped: 0,
+            broken: 0,
         }
     }
 
@@ -149,25 +148,12 @@ impl Muxer {
         }
     }
 
-    /// Owes the sender of `header` an RST, unless that is an RST itself or too many are owed already.
     fn stray(&mut self, header: &Header) {
-        if header.op == Op::Rst as u16 {
-            return;
-        }
-        if self.strays.len() >= MAX_STRAY_RESETS {
+        if self.strays.owe(header, self.guest_cid) {
+            self.attention |= !self.strays.is_empty();
+        } else {
             self.count_dropped("too many refusals are waiting for the guest");
-            return;
         }
-        self.strays.push_back(Header {
-            src_cid: header.dst_cid,
-            src_port: header.dst_port,
-            dst_cid: self.guest_cid,
-            dst_port: header.src_port,
-            kind: header.kind,
-            op: Op::Rst as u16,
-            ..Header::default()
-        });
-        self.attention = true;
     }
 
     fn count_dropped(&mut self, reason: &'static str) {
@@ -197,11 +183,8 @@ impl Muxer {
         put: impl FnOnce(&Header, &[u8], &[u8]) -> Result<(), QueueError>,
     ) -> Result<Option<usize>, QueueError> {
         let Some(room) = room.checked_sub(HEADER_LEN) else { return Ok(None) };
-        self.strays_first = !self.strays_first;
         let busy = self.has_output() && !self.ready.is_empty();
-        if (self.strays_first || !busy)
-            && let Some(header) = self.strays.pop_front()
-        {
+        if let Some(header) = self.strays.next(busy) {
             put(&header, &[], &[])?;
             return Ok(Some(HEADER_LEN));
         }
@@ -248,16 +231,19 @@ impl Muxer {
     /// Brings the tables in line with a connection that has just changed. Every change ends here.
     pub(super) fn settle(&mut self, id: Id) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
+        let deadline = entry.connection.deadline();
         if entry.connection.outgoing(usize::MAX).is_some() && !entry.queued {
             entry.queued = true;
             self.ready.push_back(id);
             self.attention = true;
+            self.compact_ready();
         }
-        if entry.connection.deadline().is_some() {
+        if deadline.is_some() {
             self.leaving.insert(id);
         } else {
             self.leaving.remove(&id);
         }
+        let Some(entry) = self.entries.get(&id) else { return };
         if !entry.connection.is_closed() {
             return;
         }
@@ -269,6 +255,14 @@ impl Muxer {
         if waiting || !attached {
             self.entries.remove(&id);
             self.from_guest -= usize::from(from_guest);
+        }
+    }
+
+    /// Drops names of connections that are gone once they outnumber the others: those behind a connection that cannot send
+    /// would pile up.
+    fn compact_ready(&mut self) {
+        if self.ready.len() > 2 * self.entries.len() + 64 {
+            self.ready.retain(|id| self.entries.contains_key(id));
         }
     }
 
@@ -313,6 +307,21 @@ impl Muxer {
             }
             self.settle(id);
         }
+    }
+
+    /// The driver broke a ring, which ends everything as [`reset`](Self::reset) does.
+    pub fn break_down(&mut self, error: &QueueError) {
+        self.broken = self.broken.saturating_add(1);
+        if self.broken.is_power_of_two() {
+            tracing::warn!(%error, times = self.broken, "vsock stopped until the guest resets it");
+        }
+        self.reset();
+    }
+
+    /// Names of connections waiting for their turn, those of dead ones included.
+    #[cfg(test)]
+    pub fn ready(&self) -> usize {
+        self.ready.len()
     }
 
     /// Takes the note that something has become sendable since this was last asked.

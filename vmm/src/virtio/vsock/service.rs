@@ -99,11 +99,10 @@ impl Service {
         let Some(rings) = slot.as_mut() else { return Next::Stop };
         let outcome = rings.round(&self.shared);
         let next = outcome.unwrap_or_else(|error| {
-            tracing::warn!(%error, "vsock stops until the guest resets it");
             *slot = None;
             // Still under our lock: the driver's reset waits for it, so none of this can hit the service that comes next.
             self.shared.set_service(None);
-            self.shared.serve(Muxer::reset);
+            self.shared.serve(|muxer| muxer.break_down(&error));
             self.interrupt.needs_reset();
             Next::Stop
         });

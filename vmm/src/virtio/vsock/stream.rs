@@ -1,7 +1,7 @@
 //! [`GuestStream`]: a connection to the guest as the host side's tasks see it. Bytes move between the task's buffers and the
 //! connection's under the muxer's lock; the ring side is `service`'s.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::connection::Ended;
+use super::endpoint::Ended;
 use super::handle::Shared;
 use super::muxer::Id;
 
@@ -49,12 +49,32 @@ impl AsyncRead for GuestStream {
 
 impl AsyncWrite for GuestStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        match self.shared.with(|muxer| muxer.write(self.id, data, cx.waker())) {
-            None => Poll::Pending,
-            Some(Ok(count)) => Poll::Ready(Ok(count)),
-            Some(Err(Ended::Clean)) => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
-            Some(Err(Ended::Reset)) => Poll::Ready(Err(reset())),
-        }
+        settled(self.shared.with(|muxer| muxer.write(self.id, data, cx.waker())))
+    }
+
+    /// One call for head and body of a message. Like `poll_write` for as many of the buffers as fit.
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = self.shared.with(|muxer| {
+            let mut total = 0;
+            for part in parts.iter().filter(|part| !part.is_empty()) {
+                match muxer.write(self.id, part, cx.waker()) {
+                    Some(Ok(count)) if count == part.len() => total += count,
+                    Some(Ok(count)) => return Some(Ok(total + count)),
+                    _ if total > 0 => return Some(Ok(total)),
+                    stopped => return stopped,
+                }
+            }
+            Some(Ok(total))
+        });
+        settled(written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
     }
 
     /// Written bytes are on their way already; nothing is held back.
@@ -72,6 +92,15 @@ impl AsyncWrite for GuestStream {
 impl Drop for GuestStream {
     fn drop(&mut self) {
         self.shared.with(|muxer| muxer.release(self.id, Instant::now()));
+    }
+}
+
+fn settled(written: Option<Result<usize, Ended>>) -> Poll<io::Result<usize>> {
+    match written {
+        None => Poll::Pending,
+        Some(Ok(count)) => Poll::Ready(Ok(count)),
+        Some(Err(Ended::Clean)) => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+        Some(Err(Ended::Reset)) => Poll::Ready(Err(reset())),
     }
 }
 

@@ -5,8 +5,9 @@ use std::time::Instant;
 
 use lighter_protocol::ports::{GUEST_CID, HOST_CID};
 
-use crate::virtio::vsock::connection::{End, Ended};
+use crate::virtio::vsock::connection::End;
 use crate::virtio::vsock::credit::WINDOW;
+use crate::virtio::vsock::endpoint::Ended;
 use crate::virtio::vsock::muxer::{Id, Muxer};
 use crate::virtio::vsock::packet::{HEADER_LEN, Header, Op, TYPE_STREAM};
 

@@ -6,8 +6,9 @@ use std::task::Waker;
 use super::bench::{Bench, Got, op};
 use crate::virtio::vsock::connection::{End, TX_LIMIT};
 use crate::virtio::vsock::credit::WINDOW;
-use crate::virtio::vsock::muxer::{MAX_BACKLOG, MAX_FROM_GUEST, MAX_STRAY_RESETS};
+use crate::virtio::vsock::muxer::{MAX_BACKLOG, MAX_FROM_GUEST};
 use crate::virtio::vsock::packet::{HEADER_LEN, Header, Op, SHUTDOWN_BOTH, SHUTDOWN_SEND};
+use crate::virtio::vsock::strays::MAX_STRAY_RESETS;
 
 #[test]
 fn v1_unknown_operations_are_refused() {
@@ -242,6 +243,20 @@ fn v11_a_hundred_thousand_requests_are_bounded() {
     assert_eq!(bench.muxer.connections(), MAX_FROM_GUEST, "even if the host side accepts them all");
     bench.drain();
     bench.open(1026);
+}
+
+#[test]
+fn v11_requests_and_resets_without_receive_buffers_leave_nothing_behind() {
+    let mut bench = Bench::new();
+    let _incoming = bench.muxer.listen(1024);
+    let (id, _) = bench.open(1026);
+    assert_eq!(bench.write(id, b"first in the queue, and it stays there"), Ok(38));
+    for port in 0..10_000 {
+        bench.send((1024, port), Op::Request);
+        bench.send((1024, port), Op::Rst);
+    }
+    assert_eq!(bench.muxer.connections(), 1);
+    assert!(bench.muxer.ready() < 100, "{} names of the dead", bench.muxer.ready());
 }
 
 #[test]

@@ -1,6 +1,10 @@
-//! Tests of the vsock device: the muxer by itself (`catalogue`, `half_close`, `model`), and the whole device behind a driver
+//! Tests of the vsock device: the muxer by itself (`catalogue`, `half_close`, `model`), and the whole device behind a guest
 //! twin (`device`, `bulk`).
 
 mod bench;
+mod bulk;
 mod catalogue;
+mod device;
+mod guest;
 mod half_close;
+mod model;

@@ -1,0 +1,67 @@
+//! The one thing that differs by system in these tests: the local socket that stands for the product's own.
+#![allow(dead_code, unused_imports, clippy::unwrap_used, missing_docs)]
+
+pub use local::{Listener, Stream, connect};
+
+/// How many descriptors this process has open, where the system tells.
+pub fn open_descriptors() -> Option<usize> {
+    std::fs::read_dir("/dev/fd").ok().map(Iterator::count)
+}
+
+#[cfg(unix)]
+mod local {
+    use tokio::net::UnixListener;
+    pub use tokio::net::UnixStream as Stream;
+
+    pub struct Listener {
+        listener: UnixListener,
+        dir: tempfile::TempDir,
+    }
+
+    impl Listener {
+        pub async fn new() -> Listener {
+            let dir = tempfile::tempdir().unwrap();
+            Listener { listener: UnixListener::bind(dir.path().join("docker.sock")).unwrap(), dir }
+        }
+
+        /// As `docker -H` takes it.
+        pub fn address(&self) -> String {
+            format!("unix://{}", self.dir.path().join("docker.sock").display())
+        }
+
+        pub async fn accept(&self) -> Stream {
+            self.listener.accept().await.unwrap().0
+        }
+    }
+
+    pub async fn connect(address: &str) -> std::io::Result<Stream> {
+        Stream::connect(address.trim_start_matches("unix://")).await
+    }
+}
+
+#[cfg(not(unix))]
+mod local {
+    use tokio::net::TcpListener;
+    pub use tokio::net::TcpStream as Stream;
+
+    pub struct Listener(TcpListener);
+
+    impl Listener {
+        pub async fn new() -> Listener {
+            Listener(TcpListener::bind("127.0.0.1:0").await.unwrap())
+        }
+
+        /// As `docker -H` takes it.
+        pub fn address(&self) -> String {
+            format!("tcp://{}", self.0.local_addr().unwrap())
+        }
+
+        pub async fn accept(&self) -> Stream {
+            self.0.accept().await.unwrap().0
+        }
+    }
+
+    pub async fn connect(address: &str) -> std::io::Result<Stream> {
+        Stream::connect(address.trim_start_matches("tcp://")).await
+    }
+}
