@@ -1,0 +1,136 @@
+//! Finding, watching, ending and spawning a profile's daemon. Called by the verbs that start and stop.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+
+use super::progress::Progress;
+use super::{Target, output};
+use crate::control::{Answer, Ask, Control, ControlError, Status};
+use crate::lock::Lock;
+use crate::settings::Wishes;
+use crate::sys::files;
+
+/// From its spawning until a daemon listens; it only takes locks and binds sockets meanwhile.
+const LISTENING: Duration = Duration::from_secs(20);
+/// How long a daemon that said goodbye may take to be gone.
+const GOING: Duration = Duration::from_secs(20);
+
+/// What the profile's daemon says of itself; `None` if there is none.
+pub async fn status(target: &Target) -> Result<Option<Status>, ControlError> {
+    match Control::connect(&target.profile.control_socket()).await? {
+        None => Ok(None),
+        Some(control) => match control.status().await {
+            Ok(status) => Ok(Some(status)),
+            // It ended between our question and its answer.
+            Err(ControlError::Frame(_)) => Ok(None),
+            Err(error) => Err(error),
+        },
+    }
+}
+
+/// Shows the stages of a start until the machine runs or never will.
+pub async fn watch(target: &Target, progress: &mut Progress) -> anyhow::Result<Status> {
+    let log = target.profile.daemon_log();
+    let gone = || format!("The daemon ended unexpectedly, see {}", log.display());
+    let mut control = Control::connect(&target.profile.control_socket()).await?.with_context(gone)?;
+    control.ask(&Ask::Watch).await.with_context(gone)?;
+    loop {
+        match control.answer().await.with_context(gone)? {
+            Answer::Stage(stage) => progress.stage(&stage),
+            Answer::Status(status) => return Ok(status),
+            Answer::Stopped => bail!(gone()),
+        }
+    }
+}
+
+/// Ends the daemon, if there is one, and returns when it is gone; whether there was one.
+pub async fn end(target: &Target, ask: &Ask, limit: Duration, progress: &mut Progress) -> anyhow::Result<bool> {
+    let control = Control::connect(&target.profile.control_socket()).await?;
+    let existed = control.is_some();
+    if let Some(mut control) = control {
+        let farewell = async {
+            control.ask(ask).await?;
+            loop {
+                match control.answer().await? {
+                    Answer::Stage(stage) => progress.stage(&stage),
+                    Answer::Stopped | Answer::Status(_) => return Ok::<(), ControlError>(()),
+                }
+            }
+        };
+        match tokio::time::timeout(limit, farewell).await {
+            // A lost connection means that it ended faster than it could say so.
+            Ok(_) => (),
+            Err(_) => bail!("The daemon did not end within {} s: `lighter stop --force` ends it", limit.as_secs()),
+        }
+    }
+    if !target.profile.exists() {
+        return Ok(existed);
+    }
+    let lock = target.profile.daemon_lock();
+    match Lock::acquire(&lock, GOING).with_context(|| format!("Cannot lock {}", lock.display()))? {
+        Some(_) => Ok(existed),
+        None => bail!("The daemon still holds {}: `lighter stop --force` ends it", lock.display()),
+    }
+}
+
+/// Starts a daemon in the background and returns when it listens.
+pub async fn spawn(target: &Target, wishes: &Wishes) -> anyhow::Result<()> {
+    let log_path = target.profile.daemon_log();
+    let log = files::owner_only().create(true).append(true).open(&log_path);
+    let log = log.with_context(|| format!("Cannot write {}", log_path.display()))?;
+    let mut command = Command::new(std::env::current_exe().context("Cannot find this program's own file")?);
+    command.arg("daemon").arg("--profile").arg(target.profile.name().as_str());
+    command.args(super::start::Sizes::arguments(wishes));
+    command.env("LIGHTER_HOME", target.home.root()).current_dir(target.home.root());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
+    let mut child = command.spawn().context("Cannot start the daemon")?;
+    let stdout = child.stdout.take().expect("it was asked to be a pipe");
+    let line = tokio::task::spawn_blocking(move || {
+        let mut line = String::new();
+        BufReader::new(stdout).read_line(&mut line).map(|_| line)
+    });
+    let see = || format!("see {}", log_path.display());
+    match tokio::time::timeout(LISTENING, line).await {
+        Ok(line) => match line??.trim_end() {
+            super::daemon::LISTENING => Ok(()),
+            "" => bail!("The daemon ended at once, {}", see()),
+            failure => bail!("{failure}"),
+        },
+        Err(_) => {
+            // It is ours, and it is of no use.
+            let _ = child.kill();
+            bail!("The daemon did not listen within {} s, {}", LISTENING.as_secs(), see())
+        }
+    }
+}
+
+/// Makes the profile's docker context the current one, or says why that did not work; it never fails a start.
+pub fn activate(target: &Target) -> bool {
+    let result = crate::context::Context::of(&target.profile).and_then(|context| {
+        context.activate()?;
+        Ok(context.overrides())
+    });
+    match result {
+        Ok(None) => true,
+        Ok(Some(variable)) => {
+            output::talk(&format!(
+                "warning: the docker CLI will not use this machine because {variable} is set: unset it"
+            ));
+            false
+        }
+        Err(error) => {
+            output::talk(&format!("warning: {:#}", anyhow::Error::new(error)));
+            false
+        }
+    }
+}
+
+/// Gives the docker CLI the context back that it had before ours, or says why that did not work.
+pub fn deactivate(target: &Target) {
+    if let Err(error) = crate::context::Context::of(&target.profile).and_then(|context| context.deactivate()) {
+        output::talk(&format!("warning: {:#}", anyhow::Error::new(error)));
+    }
+}

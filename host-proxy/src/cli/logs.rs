@@ -1,0 +1,180 @@
+//! `lighter logs`: the daemon's and the console's log from their files, the guest's own logs from its agent.
+
+use std::fs::File;
+use std::io::{self, IsTerminal, Read, Seek, SeekFrom, Write};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::{Args, ValueEnum};
+use lighter_protocol::wire::StreamFrame;
+use lighter_protocol::{LogSource, Request};
+
+use super::{Target, block_on};
+use crate::agent;
+use crate::frames;
+use crate::plain::Harmless;
+
+/// How often a followed file is looked at: another process writes it, and not every system tells.
+const LOOK: Duration = Duration::from_millis(200);
+
+#[derive(Debug, Args)]
+pub struct Logs {
+    /// Which log.
+    #[arg(value_enum, default_value = "daemon")]
+    source: Source,
+    /// Go on with new lines until Ctrl-C.
+    #[arg(short, long)]
+    follow: bool,
+    /// Only the last so many lines.
+    #[arg(short = 'n', long, value_name = "LINES")]
+    tail: Option<u32>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, ValueEnum)]
+enum Source {
+    /// What lighter does on this host.
+    Daemon,
+    /// What the guest's kernel prints.
+    Console,
+    /// dockerd in the guest.
+    Dockerd,
+    /// containerd in the guest.
+    Containerd,
+    /// The guest kernel's ring buffer.
+    Kernel,
+    /// The guest's agent.
+    Agent,
+}
+
+impl Logs {
+    pub fn run(&self, target: &Target) -> anyhow::Result<ExitCode> {
+        let mut out = Out { harmless: Harmless::default(), guard: io::stdout().is_terminal() };
+        let result = match self.source {
+            Source::Daemon => self.file(&target.profile.daemon_log(), &mut out),
+            Source::Console => self.file(&target.profile.console_log(), &mut out),
+            Source::Dockerd => self.guest(target, LogSource::Dockerd, &mut out),
+            Source::Containerd => self.guest(target, LogSource::Containerd, &mut out),
+            Source::Kernel => self.guest(target, LogSource::Kernel, &mut out),
+            Source::Agent => self.guest(target, LogSource::Agent, &mut out),
+        };
+        match result {
+            Err(error) if is_broken_pipe(&error) => Ok(ExitCode::SUCCESS),
+            other => other.map(|()| ExitCode::SUCCESS),
+        }
+    }
+
+    fn file(&self, path: &Path, out: &mut Out) -> anyhow::Result<()> {
+        let open = || File::open(path).with_context(|| format!("There is no log at {}", path.display()));
+        let mut file = open()?;
+        let mut at = self.tail.map_or(Ok(0), |lines| tail_start(&mut file, lines))?;
+        loop {
+            // Bounded by what is there now; a writer cannot keep us here for ever.
+            let end = file.metadata()?.len();
+            file.seek(SeekFrom::Start(at))?;
+            at += io::copy(&mut (&mut file).take(end.saturating_sub(at)), out)?;
+            if !self.follow {
+                return Ok(());
+            }
+            std::thread::sleep(LOOK);
+            let moved =
+                File::open(path).is_ok_and(|named| !crate::sys::files::is_at(&file, path) && named.metadata().is_ok());
+            if moved {
+                io::copy(&mut file, out)?;
+                file = open()?;
+                at = 0;
+            } else if file.metadata()?.len() < at {
+                at = 0;
+            }
+        }
+    }
+
+    fn guest(&self, target: &Target, source: LogSource, out: &mut Out) -> anyhow::Result<()> {
+        block_on(async {
+            let request = Request::Logs { source, follow: self.follow, tail: self.tail };
+            let mut stream = agent::stream(&target.profile.control_socket(), &request).await?;
+            loop {
+                match frames::read_stream(&mut stream).await? {
+                    StreamFrame::Stdout(bytes) | StreamFrame::Stderr(bytes) => out.write_all(&bytes)?,
+                    StreamFrame::Exit(_) => return Ok(()),
+                    StreamFrame::Stdin(_) | StreamFrame::Resize(..) => (),
+                }
+            }
+        })
+    }
+}
+
+/// Standard output; a terminal gets no control characters of the guest.
+struct Out {
+    harmless: Harmless,
+    guard: bool,
+}
+
+impl Write for Out {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut stdout = io::stdout().lock();
+        if self.guard {
+            stdout.write_all(&self.harmless.filter(bytes))?
+        } else {
+            stdout.write_all(bytes)?
+        }
+        stdout.flush()?;
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        io::stdout().flush()
+    }
+}
+
+/// Where the last `lines` lines begin; reads backwards, so that a long log costs nothing.
+fn tail_start(file: &mut File, lines: u32) -> io::Result<u64> {
+    let end = file.metadata()?.len();
+    let mut block = vec![0; 64 * 1024];
+    let (mut start, mut seen) = (end, 0);
+    while start > 0 {
+        let length = start.min(block.len() as u64);
+        start -= length;
+        let bytes = &mut block[..length as usize];
+        file.seek(SeekFrom::Start(start))?;
+        file.read_exact(bytes)?;
+        for (at, _) in bytes.iter().enumerate().rev().filter(|(_, byte)| **byte == b'\n') {
+            let after = start + at as u64 + 1;
+            // The new line at the very end closes the last line.
+            if after < end || lines == 0 {
+                seen += 1;
+                if seen >= lines {
+                    return Ok(after);
+                }
+            }
+        }
+    }
+    Ok(0)
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tail(text: &str, lines: u32) -> String {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+        let start = tail_start(&mut file, lines).unwrap();
+        text[usize::try_from(start).unwrap()..].to_owned()
+    }
+
+    #[test]
+    fn the_last_lines_of_a_log_are_found_in_files_of_any_length() {
+        assert_eq!(tail("a\nb\nc\n", 2), "b\nc\n");
+        assert_eq!(tail("a\nb\nc", 2), "b\nc");
+        assert_eq!(tail("a\n", 9), "a\n");
+        assert_eq!(tail("", 3), "");
+        assert_eq!(tail("a\nb\n", 0), "");
+        let long = "x".repeat(100_000);
+        assert_eq!(tail(&format!("a\n{long}\nb\n"), 2), format!("{long}\nb\n"));
+    }
+}

@@ -1,0 +1,264 @@
+//! `lighter start`: finds or spawns the daemon, shows the stages, makes the docker context current, keeps the flags.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use clap::Args;
+
+use super::progress::Progress;
+use super::{Target, attach, block_on, output};
+use crate::control::{Ask, Control, Phase, Status};
+use crate::daemon::{Daemon, disk, log::Log};
+use crate::lock::Lock;
+use crate::machine::Platform;
+use crate::settings::{self, Engine, Host, Settings, Wishes};
+use crate::sys::process::{self, StopSignals};
+
+/// How long another `lighter start` may take to spawn its daemon.
+const TURN: Duration = Duration::from_secs(60);
+/// What an interrupted program exits with by custom: 128 + SIGINT.
+const INTERRUPTED: u8 = 130;
+
+#[derive(Debug, Args)]
+pub struct Start {
+    #[command(flatten)]
+    sizes: Sizes,
+    /// Stay in the foreground until Ctrl-C.
+    #[arg(short, long)]
+    foreground: bool,
+    /// Make the docker context the current one.
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    activate: bool,
+    /// Print the state as JSON when it runs.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What the machine is made of; kept in config.toml.
+#[derive(Debug, Args, Clone)]
+pub struct Sizes {
+    /// Number of CPUs.
+    #[arg(short, long, allow_negative_numbers = true)]
+    cpus: Option<i64>,
+    /// Memory in GiB.
+    #[arg(short, long, value_name = "GiB", allow_negative_numbers = true)]
+    memory: Option<f64>,
+    /// Size of the data disk in GiB; it can grow but never shrink.
+    #[arg(short, long, value_name = "GiB", allow_negative_numbers = true)]
+    disk: Option<f64>,
+    /// Who runs the CPUs.
+    #[arg(long)]
+    engine: Option<Engine>,
+}
+
+impl Sizes {
+    /// As wishes.
+    pub fn wishes(&self) -> Wishes {
+        Wishes { cpus: self.cpus, memory: self.memory, disk: self.disk, engine: self.engine }
+    }
+
+    /// As arguments for another process.
+    pub fn arguments(wishes: &Wishes) -> Vec<String> {
+        [
+            wishes.cpus.map(|cpus| format!("--cpus={cpus}")),
+            wishes.memory.map(|memory| format!("--memory={memory}")),
+            wishes.disk.map(|disk| format!("--disk={disk}")),
+            wishes.engine.map(|engine| format!("--engine={}", engine.name())),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+}
+
+/// Who brought the daemon up.
+#[derive(PartialEq)]
+enum Daemonhood {
+    Spawned,
+    Found,
+}
+
+impl Start {
+    pub fn run(&self, target: &Target, platform: Arc<dyn Platform>, since: Instant) -> anyhow::Result<ExitCode> {
+        if self.foreground { self.foreground(target, platform, since) } else { block_on(self.background(target)) }
+    }
+
+    async fn background(&self, target: &Target) -> anyhow::Result<ExitCode> {
+        let wishes = self.sizes.wishes();
+        self.check(target, &wishes)?;
+        let mut progress = Progress::new();
+        let turn = take_turn(target)?;
+        let found = self.find(target, &mut progress).await?;
+        if let Some(status) = found.as_ref().filter(|status| status.state == Phase::Running) {
+            drop(turn);
+            self.keep(target, &wishes)?;
+            return self.already(target, status, &wishes);
+        }
+        let origin = if found.is_some() { Daemonhood::Found } else { Daemonhood::Spawned };
+        if origin == Daemonhood::Spawned {
+            attach::spawn(target, &wishes).await?;
+        }
+        drop(turn);
+        let mut signals = StopSignals::listen()?;
+        let status = tokio::select! {
+            status = attach::watch(target, &mut progress) => status?,
+            () = signals.next() => return interrupted(target, &origin, &mut progress).await,
+        };
+        match status.state {
+            Phase::Running => (),
+            Phase::Stopped => bail!("It was stopped while it was starting"),
+            _ => bail!("{}", status.reason.unwrap_or_else(|| "The machine is broken".to_owned())),
+        }
+        self.keep(target, &wishes)?;
+        let seconds = progress.seconds();
+        drop(progress);
+        self.done(target, &status, seconds)
+    }
+
+    /// A daemon that runs or starts; others are ended.
+    async fn find(&self, target: &Target, progress: &mut Progress) -> anyhow::Result<Option<Status>> {
+        let status =
+            attach::status(target).await.context("`lighter stop --force` ends a daemon that does not answer")?;
+        match status.as_ref().map(|status| status.state) {
+            Some(Phase::Running) => Ok(status),
+            Some(Phase::Starting) => {
+                progress.say("lighter is already starting, waiting for it");
+                Ok(status)
+            }
+            Some(_) => {
+                attach::end(target, &Ask::Stop { grace_seconds: 0 }, Duration::from_secs(240), progress).await?;
+                Ok(None)
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// Refuses what cannot be before anything happens, and warns.
+    fn check(&self, target: &Target, wishes: &Wishes) -> anyhow::Result<()> {
+        let config = target.profile.config();
+        target.profile.prepare()?;
+        let settings = Settings::new(&wishes.over(&settings::load(&config)?), Host::here(), &config)?;
+        if let Some(bytes) = settings.disk_bytes {
+            disk::refuse_shrink(&target.profile.data_disk(), bytes)?;
+        }
+        if let Some(warning) = settings.memory_warning(Host::here()) {
+            output::talk(&format!("warning: {warning}"));
+        }
+        Ok(())
+    }
+
+    /// Writes flags that worked into the settings.
+    fn keep(&self, target: &Target, wishes: &Wishes) -> anyhow::Result<()> {
+        if wishes.is_empty() && target.profile.config().exists() {
+            return Ok(());
+        }
+        settings::save(&target.profile.config(), wishes).context("The machine runs, but its settings could not be kept")
+    }
+
+    fn already(&self, target: &Target, status: &Status, wishes: &Wishes) -> anyhow::Result<ExitCode> {
+        output::talk("lighter is already running");
+        if !wishes.is_empty() {
+            output::talk("The new settings take effect with `lighter restart`");
+        }
+        if self.activate {
+            attach::activate(target);
+        }
+        self.print(status)
+    }
+
+    fn done(&self, target: &Target, status: &Status, seconds: f32) -> anyhow::Result<ExitCode> {
+        let engine = status.engine.as_deref().unwrap_or("unknown");
+        output::talk(&format!("lighter is running ({engine} engine, {seconds:.1} s)"));
+        self.invite(target, status);
+        self.print(status)
+    }
+
+    /// How to use it.
+    fn invite(&self, target: &Target, status: &Status) {
+        output::talk(&format!("  docker host     {}", status.docker_host));
+        let profile = match target.profile.name().as_str() {
+            "default" => String::new(),
+            name => format!(" -p {name}"),
+        };
+        if self.activate && attach::activate(target) {
+            output::talk(&format!(
+                "  docker context  {}, which is the current one: try `docker ps`",
+                target.profile.name().context()
+            ));
+        } else {
+            output::talk(&format!("  in this shell   eval \"$(lighter env{profile})\""));
+        }
+    }
+
+    fn print(&self, status: &Status) -> anyhow::Result<ExitCode> {
+        if self.json { output::data(&format!("{}\n", serde_json::to_string(status)?)) } else { Ok(ExitCode::SUCCESS) }
+    }
+
+    fn foreground(&self, target: &Target, platform: Arc<dyn Platform>, since: Instant) -> anyhow::Result<ExitCode> {
+        let wishes = self.sizes.wishes();
+        self.check(target, &wishes)?;
+        process::raise_file_limit();
+        let runtime = super::daemon::runtime()?;
+        let result = runtime.block_on(async {
+            let turn = take_turn(target)?;
+            if let Some(status) = self.find(target, &mut Progress::new()).await? {
+                return self.already(target, &status, &Wishes::default());
+            }
+            let log = Log::open(&target.profile.daemon_log()).context("Cannot open the daemon's log")?;
+            let daemon = Daemon::listen(target.profile.clone(), &wishes, since)?;
+            drop(turn);
+            let life = daemon.run(platform);
+            tokio::pin!(life);
+            let ended = tokio::select! {
+                ended = &mut life => ended,
+                result = self.accompany(target, &wishes) => {
+                    result?;
+                    life.await
+                }
+            };
+            attach::deactivate(target);
+            log.settle();
+            ended.map(|()| ExitCode::SUCCESS).map_err(Into::into)
+        });
+        runtime.shutdown_background();
+        result
+    }
+
+    /// What a background start does, for a daemon in this process.
+    async fn accompany(&self, target: &Target, wishes: &Wishes) -> anyhow::Result<()> {
+        let mut progress = Progress::new();
+        let status = attach::watch(target, &mut progress).await?;
+        if status.state == Phase::Running {
+            self.keep(target, wishes)?;
+            let seconds = progress.seconds();
+            drop(progress);
+            self.done(target, &status, seconds)?;
+        }
+        Ok(())
+    }
+}
+
+/// One start at a time between looking for a daemon and having one that listens.
+fn take_turn(target: &Target) -> anyhow::Result<Lock> {
+    let path = target.profile.start_lock();
+    let lock = Lock::acquire(&path, TURN).with_context(|| format!("Cannot lock {}", path.display()))?;
+    lock.context("Another `lighter start` or `lighter delete` of this profile has not come to an end")
+}
+
+/// Ctrl-C: whoever spawned the daemon takes it back.
+async fn interrupted(target: &Target, origin: &Daemonhood, progress: &mut Progress) -> anyhow::Result<ExitCode> {
+    if *origin == Daemonhood::Spawned {
+        progress.say("Stopping the start; Ctrl-C again leaves it to itself");
+        if let Some(mut control) = Control::connect(&target.profile.control_socket()).await? {
+            control.ask(&Ask::Stop { grace_seconds: 0 }).await?;
+            let mut signals = StopSignals::listen()?;
+            tokio::select! {
+                _ = async { while control.answer().await.is_ok() {} } => (),
+                () = signals.next() => (),
+            }
+        }
+    }
+    Ok(ExitCode::from(INTERRUPTED))
+}

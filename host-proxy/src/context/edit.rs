@@ -1,0 +1,194 @@
+//! Changes one string member of a JSON object and not a byte of the rest: the docker CLI's `config.json` holds other
+//! people's settings, in their order and their layout. Called by `context`.
+
+use std::ops::Range;
+
+/// Where a member of the outermost object stands in the text.
+struct Member {
+    /// From the key's quote to the end of the value.
+    span: Range<usize>,
+    value: Range<usize>,
+}
+
+/// `text`, which must be valid JSON with an object outside, with its member `key` saying `value`, or without it for
+/// `None`; `None` if the text is no such thing.
+pub fn set(text: &str, key: &str, value: Option<&str>) -> Option<String> {
+    let object: serde_json::Value = serde_json::from_str(text).ok()?;
+    let empty = object.as_object()?.is_empty();
+    let members = members(text)?;
+    let is_key = |member: &&Member| {
+        serde_json::from_str::<String>(text.get(key_span(text, member)).unwrap_or("")).is_ok_and(|name| name == key)
+    };
+    let json = value.map(|value| serde_json::Value::from(value).to_string());
+    let mut edited = text.to_owned();
+    // The last one counts when a key comes twice; the same is done to all. From behind, so that spans stay right.
+    let found: Vec<&Member> = members.iter().filter(is_key).collect();
+    match &json {
+        Some(json) if found.is_empty() => {
+            let at = text.find('{')? + 1;
+            let indent: String = text[at..].chars().take_while(|c| c.is_whitespace()).collect();
+            let comma = if empty { "" } else { "," };
+            let (before, after) = if empty { ("\n\t", "\n") } else { (indent.as_str(), "") };
+            let tail = if empty { text[at..].find('}')? + at } else { at };
+            edited.replace_range(at..tail, &format!("{before}{}: {json}{comma}{after}", serde_json::Value::from(key)));
+        }
+        Some(json) => found.iter().rev().for_each(|member| edited.replace_range(member.value.clone(), json)),
+        None => {
+            for member in found.iter().rev() {
+                edited = without(&edited, &member.span);
+            }
+        }
+    }
+    // The editor is not believed either.
+    let now: serde_json::Value = serde_json::from_str(&edited).ok()?;
+    let mut wanted = object;
+    let fields = wanted.as_object_mut()?;
+    match value {
+        Some(value) => fields.insert(key.to_owned(), value.into()),
+        None => fields.remove(key),
+    };
+    (now == wanted).then_some(edited)
+}
+
+fn key_span(text: &str, member: &Member) -> Range<usize> {
+    let end = string_end(text.as_bytes(), member.span.start).unwrap_or(member.span.start);
+    member.span.start..end
+}
+
+/// `text` without the member at `span` and one comma beside it.
+fn without(text: &str, span: &Range<usize>) -> String {
+    let (before, after) = (&text[..span.start], &text[span.end..]);
+    if let Some(rest) = after.trim_start().strip_prefix(',') {
+        // Its white space goes with it, that of the next member takes its place.
+        return format!("{}{rest}", before.trim_end());
+    }
+    match before.trim_end().strip_suffix(',') {
+        Some(before) => format!("{before}{after}"),
+        None => format!("{}{}", before.trim_end(), after.trim_start()),
+    }
+}
+
+/// The members of the outermost object of valid JSON.
+fn members(text: &str) -> Option<Vec<Member>> {
+    let bytes = text.as_bytes();
+    let mut members = Vec::new();
+    let mut at = text.find('{')? + 1;
+    loop {
+        at = skip(bytes, at, |byte| byte.is_ascii_whitespace() || byte == b',');
+        if *bytes.get(at)? == b'}' {
+            return Some(members);
+        }
+        let start = at;
+        let colon = skip(bytes, string_end(bytes, at)?, |byte| byte.is_ascii_whitespace());
+        let value = skip(bytes, colon + 1, |byte| byte.is_ascii_whitespace());
+        at = value_end(bytes, value)?;
+        members.push(Member { span: start..at, value: value..at });
+    }
+}
+
+fn skip(bytes: &[u8], mut at: usize, which: impl Fn(u8) -> bool) -> usize {
+    while bytes.get(at).is_some_and(|&byte| which(byte)) {
+        at += 1;
+    }
+    at
+}
+
+/// The end of the string that begins at `at`.
+fn string_end(bytes: &[u8], at: usize) -> Option<usize> {
+    let mut at = at + 1;
+    loop {
+        match bytes.get(at)? {
+            b'"' => return Some(at + 1),
+            b'\\' => at += 2,
+            _ => at += 1,
+        }
+    }
+}
+
+/// The end of the value that begins at `at`.
+fn value_end(bytes: &[u8], mut at: usize) -> Option<usize> {
+    let mut depth = 0_usize;
+    loop {
+        match *bytes.get(at)? {
+            b'"' => at = string_end(bytes, at)?,
+            b'{' | b'[' => {
+                depth += 1;
+                at += 1;
+            }
+            b'}' | b']' => {
+                depth = depth.checked_sub(1)?;
+                at += 1;
+            }
+            _ => at = skip(bytes, at, |byte| !b"\"{}[],".contains(&byte) && !byte.is_ascii_whitespace()).max(at + 1),
+        }
+        if depth == 0 {
+            return Some(at);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn c9_the_current_context_changes_and_every_other_byte_stays() {
+        let text = "{\n\t\"auths\": {\"x\": {\"currentContext\": \"no\"}},\n\t\"currentContext\": \"desktop-linux\",\n\t\"n\": 1e400\n}\n";
+        let text = &text.replace("1e400", "12345678901234567890.5");
+        let changed = set(text, "currentContext", Some("lighter")).unwrap();
+        assert_eq!(changed, text.replace("desktop-linux", "lighter"));
+        let gone = set(text, "currentContext", None).unwrap();
+        assert_eq!(gone, text.replace("\n\t\"currentContext\": \"desktop-linux\",", ""));
+        assert_eq!(set(&gone, "currentContext", None).unwrap(), gone);
+    }
+
+    #[test]
+    fn c9_a_context_is_added_to_files_of_every_shape() {
+        for (before, after) in [
+            ("{}", "{\n\t\"currentContext\": \"lighter\"\n}"),
+            ("{\n}\n", "{\n\t\"currentContext\": \"lighter\"\n}\n"),
+            ("{\"a\":[1]}", "{\"currentContext\": \"lighter\",\"a\":[1]}"),
+            ("{\n  \"a\": 1\n}\n", "{\n  \"currentContext\": \"lighter\",\n  \"a\": 1\n}\n"),
+        ] {
+            assert_eq!(set(before, "currentContext", Some("lighter")).unwrap(), after);
+        }
+        assert_eq!(set("{\"currentContext\": \"lighter\"}", "currentContext", None).unwrap(), "{}");
+        assert_eq!(set("{\"a\": 1, \"currentContext\": \"x\"}", "currentContext", None).unwrap(), "{\"a\": 1}");
+    }
+
+    #[test]
+    fn c9_what_is_not_an_object_is_not_touched() {
+        for text in ["", "[]", "null", "{", "{\"a\": 1,}", "{\"a\" 1}", "// no\n{}", "{} {}"] {
+            assert_eq!(set(text, "currentContext", Some("lighter")), None, "{text:?}");
+        }
+    }
+
+    fn json() -> impl Strategy<Value = serde_json::Value> {
+        let leaf = prop_oneof![
+            Just(serde_json::Value::Null),
+            any::<bool>().prop_map(Into::into),
+            any::<i64>().prop_map(Into::into),
+            ".{0,8}".prop_map(Into::into),
+        ];
+        leaf.prop_recursive(3, 24, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Into::into),
+                prop::collection::btree_map("[a-d\"\\\\{}]{0,3}|k", inner, 0..4)
+                    .prop_map(|map| serde_json::Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn c9_any_object_can_be_edited_in_any_layout(
+            fields in prop::collection::btree_map("[a-d\"\\\\{},:]{0,3}|k", json(), 0..5), value in prop::option::of(".{0,6}"), pretty: bool,
+        ) {
+            let object = serde_json::Value::Object(fields.into_iter().collect());
+            let text = if pretty { serde_json::to_string_pretty(&object) } else { serde_json::to_string(&object) }.unwrap();
+            prop_assert!(set(&text, "k", value.as_deref()).is_some(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! What `lighter` and its daemon say to each other over the control socket, and the client's side of it. Frames are those
+//! of `lighter_protocol::wire`: a little-endian `u32` length and that many bytes of JSON. A connection carries one [`Ask`]:
+//!
+//! ```text
+//! status            → one `status`
+//! watch             → `stage` for each stage, past and to come, then one `status` when the machine runs or never will
+//! stop, kill        → `stage`…, then one `stopped`; the daemon's lock is free a moment later
+//! guest             → the connection goes on as one to the guest's control port (a `Request`, a `Reply`, stream frames)
+//! ```
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::frames::{self, FrameError};
+use crate::sys::endpoint::{self, Stream};
+
+/// How long a daemon may take for an answer that needs no waiting.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// What `lighter` asks its daemon.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "ask", rename_all = "snake_case")]
+pub enum Ask {
+    /// How is it?
+    Status,
+    /// How does the start go?
+    Watch,
+    /// Stop the machine and end.
+    Stop {
+        /// How long containers may take.
+        grace_seconds: u32,
+    },
+    /// Stop the machine without asking the guest, and end.
+    Kill,
+    /// Let me talk to the guest's agent.
+    Guest,
+}
+
+/// What the daemon answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "snake_case")]
+pub enum Answer {
+    /// The state of things.
+    Status(Status),
+    /// A stage was reached.
+    Stage(Stage),
+    /// The machine is gone, and the daemon goes now.
+    Stopped,
+}
+
+/// Where a machine is in its life; see `daemon::lifecycle` for the transitions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// No daemon.
+    Stopped,
+    /// On its way up.
+    Starting,
+    /// The Docker API answers.
+    Running,
+    /// On its way down.
+    Stopping,
+    /// It cannot be used; the reason says why.
+    Broken,
+}
+
+impl Phase {
+    /// Its name in `status --json`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Phase::Stopped => "stopped",
+            Phase::Starting => "starting",
+            Phase::Running => "running",
+            Phase::Stopping => "stopping",
+            Phase::Broken => "broken",
+        }
+    }
+}
+
+/// One step of a start or stop.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stage {
+    /// A short name for programs.
+    pub name: String,
+    /// What happens, for people.
+    pub text: String,
+    /// Milliseconds from the daemon's start to this stage.
+    pub host_ms: u64,
+    /// The guest's own clock when it reached the stage, in milliseconds since its boot.
+    pub guest_ms: Option<u64>,
+}
+
+/// `lighter status --json`; a contract with other people's scripts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Name of the profile.
+    pub profile: String,
+    /// Where the machine is in its life.
+    pub state: Phase,
+    /// Why it is broken, or what is wrong with a running one.
+    pub reason: Option<String>,
+    /// `kvm`, `whp`, `hvf` or `software`; null when there is no machine.
+    pub engine: Option<String>,
+    /// What `DOCKER_HOST` is for this profile.
+    pub docker_host: String,
+    /// Virtual CPUs, of the running machine or of the next one.
+    pub cpus: Option<u8>,
+    /// Guest RAM in bytes, of the running machine or of the next one.
+    pub memory_bytes: Option<u64>,
+    /// The daemon's process id.
+    pub pid: Option<u32>,
+    /// Versions by name: `lighter`, and when known `engine` (dockerd), `kernel` and so on.
+    pub versions: BTreeMap<String, String>,
+}
+
+/// Nobody to talk to, or nothing sensible came back.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// The socket is there but cannot be used.
+    #[error("Cannot talk to the daemon through {path}")]
+    Connect {
+        /// The socket.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// It said something else than was asked.
+    #[error("The daemon gave an unexpected answer: it may be of another version, so run `lighter restart`")]
+    Unexpected,
+    /// It does not answer.
+    #[error("The daemon does not answer")]
+    Silent {
+        /// Its process, if the system knows.
+        pid: Option<u32>,
+    },
+    /// The conversation broke.
+    #[error("Lost the connection to the daemon")]
+    Frame(#[from] FrameError),
+}
+
+/// A connection to a daemon.
+#[derive(Debug)]
+pub struct Control {
+    stream: Stream,
+}
+
+impl Control {
+    /// Connects; `None` if no daemon listens.
+    pub async fn connect(path: &Path) -> Result<Option<Control>, ControlError> {
+        match endpoint::connect(path).await {
+            Ok(stream) => Ok(Some(Control { stream })),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+                Ok(None)
+            }
+            Err(source) => Err(ControlError::Connect { path: path.display().to_string(), source }),
+        }
+    }
+
+    /// The daemon's process.
+    pub fn pid(&self) -> Option<u32> {
+        endpoint::peer_pid(&self.stream)
+    }
+
+    /// Asks for the state.
+    pub async fn status(mut self) -> Result<Status, ControlError> {
+        let pid = self.pid();
+        let exchange = async {
+            self.ask(&Ask::Status).await?;
+            match self.answer().await? {
+                Answer::Status(status) => Ok(status),
+                _ => Err(ControlError::Unexpected),
+            }
+        };
+        tokio::time::timeout(PATIENCE, exchange).await.unwrap_or(Err(ControlError::Silent { pid }))
+    }
+
+    /// Says what this connection is for.
+    pub async fn ask(&mut self, ask: &Ask) -> Result<(), ControlError> {
+        Ok(frames::write(&mut self.stream, ask).await?)
+    }
+
+    /// The next answer. May take as long as the machine does; the daemon has the deadlines.
+    pub async fn answer(&mut self) -> Result<Answer, ControlError> {
+        Ok(frames::read(&mut self.stream).await?)
+    }
+
+    /// The connection itself, after [`Ask::Guest`].
+    pub fn into_stream(self) -> Stream {
+        self.stream
+    }
+}

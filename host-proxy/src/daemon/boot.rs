@@ -1,0 +1,147 @@
+//! From settings to a machine's configuration: checks the image, opens the data disk, makes the boot secret, packs the
+//! initramfs, chooses the engine. Everything here blocks, and is called once per start by `lifecycle` on a thread for that.
+
+use std::fmt::Write;
+use std::fs::File;
+use std::io;
+use std::path::PathBuf;
+
+use lighter_protocol::paths;
+use lighter_vmm::cpio::{self, Entry};
+use lighter_vmm::{ConsoleSink, DiskConfig, EngineKind, MachineConfig};
+
+use super::board::Board;
+use super::disk::{self, DiskError};
+use crate::home::{HomeError, Profile};
+use crate::machine::{Cause, Platform};
+use crate::settings::{GIB, Settings};
+
+/// Why no machine could be started.
+#[derive(Debug, thiserror::Error)]
+pub enum PrepareError {
+    /// Missing or altered.
+    #[error("The guest image cannot be used")]
+    Image(#[source] Cause),
+    /// A part of the image went away after it was checked.
+    #[error("Cannot read {path}, a part of the guest image")]
+    ImagePart {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The data disk.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// No engine works here.
+    #[error("No engine can run a machine here")]
+    Engine(#[source] Cause),
+    /// The system gives no random numbers.
+    #[error("The system gives no random numbers for the boot secret: {0}")]
+    Random(getrandom::Error),
+    /// Directories.
+    #[error(transparent)]
+    Home(#[from] HomeError),
+}
+
+/// A machine that only needs to be started.
+#[derive(Debug)]
+pub struct Prepared {
+    /// What to start.
+    pub config: MachineConfig,
+    /// The boot secret in lower-case hex.
+    pub secret: String,
+    /// Whether the data disk holds nothing at all.
+    pub data_disk_blank: bool,
+}
+
+/// The name of an engine as users write it.
+pub fn engine_name(engine: EngineKind) -> &'static str {
+    match engine {
+        EngineKind::Kvm => "kvm",
+        EngineKind::Whp => "whp",
+        EngineKind::Hvf => "hvf",
+        EngineKind::Software => "software",
+    }
+}
+
+/// Does everything that comes before the machine's start, in order.
+pub fn prepare(
+    platform: &dyn Platform,
+    profile: &Profile,
+    settings: &Settings,
+    board: &Board,
+) -> Result<Prepared, PrepareError> {
+    board.stage("engine", "choosing the engine");
+    let chosen = platform.choose(settings.engine.kind()).map_err(PrepareError::Engine)?;
+    board.learn(Some(engine_name(chosen.engine)), []);
+    if let Some(why) = &chosen.why {
+        board.stage("engine-chosen", &format!("engine {}: {why}", engine_name(chosen.engine)));
+    }
+    board.stage("image", "checking the guest image");
+    let image = platform.image().map_err(PrepareError::Image)?;
+    board.learn(None, image.versions.clone());
+    board.stage("disk", "opening the data disk");
+    let data = disk::open(&profile.data_disk(), settings.disk_bytes)?;
+    if data.fresh {
+        board.stage("disk-new", &format!("created an empty data disk of {} GiB", data.bytes / GIB));
+    }
+    let secret = secret()?;
+    let part =
+        |path: &PathBuf| std::fs::read(path).map_err(|source| PrepareError::ImagePart { path: path.clone(), source });
+    // The archive holds the secret: it lives in memory only.
+    let initramfs = cpio::archive(&[
+        Entry { path: paths::INIT, mode: 0o755, data: &part(&image.agent)? },
+        Entry { path: paths::SECRET, mode: 0o400, data: secret.as_bytes() },
+    ]);
+    let root =
+        File::open(&image.root).map_err(|source| PrepareError::ImagePart { path: image.root.clone(), source })?;
+    let config = MachineConfig {
+        engine: chosen.engine,
+        cpus: settings.cpus,
+        memory_bytes: settings.memory_bytes,
+        kernel: part(&image.kernel)?,
+        kernel_path: image.kernel,
+        initramfs,
+        cmdline: cmdline(),
+        disks: vec![
+            DiskConfig { file: root, path: image.root, read_only: true, serial: paths::ROOT_SERIAL.to_owned() },
+            DiskConfig {
+                file: data.file,
+                path: profile.data_disk(),
+                read_only: false,
+                serial: paths::DATA_SERIAL.to_owned(),
+            },
+        ],
+        console: ConsoleSink { path: profile.console_log(), max_bytes: 4 << 20 },
+        runtime_dir: profile.runtime_dir().to_owned(),
+        no_doorbell: false,
+    };
+    Ok(Prepared { config, secret, data_disk_blank: data.blank })
+}
+
+/// The kernel's command line. Containers can read it, so nothing secret is in it.
+fn cmdline() -> String {
+    [
+        // The virtio console; there is no serial port to wait for.
+        "console=hvc0",
+        // Every printed line is an exit; warnings and worse still come.
+        "quiet",
+        // A panic resets at once, and the daemon sees a machine that ended without saying goodbye.
+        "panic=-1",
+        // By the keyboard controller, which is the one way out that every engine emulates.
+        "reboot=k",
+    ]
+    .join(" ")
+}
+
+/// 256 random bits in lower-case hex.
+fn secret() -> Result<String, PrepareError> {
+    let mut bits = [0; 32];
+    getrandom::fill(&mut bits).map_err(PrepareError::Random)?;
+    Ok(bits.iter().fold(String::new(), |mut hex, byte| {
+        // Writing into a string cannot fail.
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    }))
+}

@@ -1,0 +1,118 @@
+//! Locks that die with their holder. Who holds a profile's `daemon.lock` is its daemon: liveness is never read from a file's
+//! content, so a crash leaves nothing that must be cleaned up by hand. A lock's file is removed by whoever holds it; one
+//! that gets a lock on a file which lost its name meanwhile tries again.
+
+use std::fs::{File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use crate::sys::files;
+
+/// A held lock; released and its file removed on drop.
+#[derive(Debug)]
+pub struct Lock {
+    file: File,
+    path: PathBuf,
+}
+
+impl Lock {
+    /// Takes the lock if nobody has it.
+    pub fn try_acquire(path: &Path) -> io::Result<Option<Lock>> {
+        loop {
+            let file = open(path)?;
+            match file.try_lock() {
+                Ok(()) if files::is_at(&file, path) => return Ok(Some(Lock { file, path: path.to_owned() })),
+                Ok(()) => continue,
+                Err(TryLockError::WouldBlock) => return Ok(None),
+                Err(TryLockError::Error(error)) => return Err(error),
+            }
+        }
+    }
+
+    /// Waits for the lock; `None` if it is still held after `patience`.
+    pub fn acquire(path: &Path, patience: Duration) -> io::Result<Option<Lock>> {
+        let deadline = Instant::now() + patience;
+        loop {
+            if let Some(lock) = Lock::try_acquire(path)? {
+                return Ok(Some(lock));
+            }
+            let file = open(path)?;
+            let (locked, waiting) = mpsc::sync_channel(0);
+            // No system has a lock call with a time limit. If the limit passes first, this thread ends with the process or
+            // drops the file as soon as it gets the lock.
+            std::thread::spawn(move || locked.send(file.lock().map(|()| file)));
+            match waiting.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(Ok(file)) if files::is_at(&file, path) => return Ok(Some(Lock { file, path: path.to_owned() })),
+                Ok(Ok(_)) => continue,
+                Ok(Err(error)) => return Err(error),
+                Err(_) => return Ok(None),
+            }
+        }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        files::remove_lock_file(&self.file, &self.path);
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    files::owner_only().create(true).truncate(false).read(true).write(true).open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn c5_only_one_holds_a_lock_and_its_file_goes_with_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("daemon.lock");
+        let first = Lock::try_acquire(&path).unwrap().expect("nobody has it");
+        assert!(Lock::try_acquire(&path).unwrap().is_none());
+        drop(first);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn c5_a_waiter_gets_the_lock_when_the_holder_lets_go_and_never_on_a_removed_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("start.lock");
+        let first = Lock::try_acquire(&path).unwrap().expect("nobody has it");
+        let waiters: Vec<_> = (0..4)
+            .map(|_| {
+                let path = path.clone();
+                std::thread::spawn(move || {
+                    let lock = Lock::acquire(&path, Duration::from_secs(30)).unwrap().expect("the holder lets go");
+                    assert!(files::is_at(&lock.file, &path), "the lock is on the file that others see");
+                })
+            })
+            .collect();
+        drop(first);
+        for waiter in waiters {
+            waiter.join().unwrap();
+        }
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn c5_a_stale_lock_file_is_no_lock() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("daemon.lock");
+        fs::write(&path, "4711\n").unwrap();
+        assert!(Lock::try_acquire(&path).unwrap().is_some());
+    }
+
+    #[test]
+    fn c5_waiting_for_a_lock_has_an_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("daemon.lock");
+        let _held = Lock::try_acquire(&path).unwrap();
+        assert!(Lock::acquire(&path, Duration::from_millis(20)).unwrap().is_none());
+    }
+}

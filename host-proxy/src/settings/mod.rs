@@ -1,0 +1,178 @@
+//! What the user wants a machine to be: `config.toml` with the flags of `lighter start` on top, checked against this host.
+//! Called by `cli::start`, which also writes the flags back (`save`), and by the daemon, which only reads.
+
+use std::path::Path;
+
+use lighter_vmm::EngineKind;
+
+use crate::sys::files;
+
+mod parse;
+mod save;
+
+pub use parse::{SettingsError, load};
+pub use save::save;
+
+/// One GiB in bytes.
+pub const GIB: u64 = 1 << 30;
+/// Least memory, in bytes, in which kernel, dockerd and containerd leave room for a container.
+const LEAST_MEMORY: u64 = GIB / 2;
+/// Largest disk: what ext4 with 4 KiB blocks and 32-bit block numbers can address.
+const LARGEST_DISK: u64 = 16 << 40;
+
+/// What was asked for; `None` where the user does not mind.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Wishes {
+    /// Virtual CPUs.
+    pub cpus: Option<i64>,
+    /// Guest RAM in GiB.
+    pub memory: Option<f64>,
+    /// Size of the data disk in GiB.
+    pub disk: Option<f64>,
+    /// `auto` or an engine's name.
+    pub engine: Option<Engine>,
+}
+
+impl Wishes {
+    /// `self` where it says something, else `below`.
+    pub fn over(&self, below: &Wishes) -> Wishes {
+        Wishes {
+            cpus: self.cpus.or(below.cpus),
+            memory: self.memory.or(below.memory),
+            disk: self.disk.or(below.disk),
+            engine: self.engine.or(below.engine),
+        }
+    }
+
+    /// Whether nothing was asked for.
+    pub fn is_empty(&self) -> bool {
+        *self == Wishes::default()
+    }
+}
+
+/// Which engine the user wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Engine {
+    /// The best one that works here.
+    Auto,
+    /// Linux KVM.
+    Kvm,
+    /// Windows Hypervisor Platform.
+    Whp,
+    /// macOS Hypervisor.framework.
+    Hvf,
+    /// QEMU as a software CPU.
+    Software,
+}
+
+impl Engine {
+    /// Every name, as in `config.toml` and `--engine`.
+    pub const NAMES: [(&'static str, Engine); 5] = [
+        ("auto", Engine::Auto),
+        ("kvm", Engine::Kvm),
+        ("whp", Engine::Whp),
+        ("hvf", Engine::Hvf),
+        ("software", Engine::Software),
+    ];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        Engine::NAMES.iter().find(|(_, engine)| *engine == self).map_or("auto", |(name, _)| name)
+    }
+
+    /// The one engine that was asked for; `None` for `auto`.
+    pub fn kind(self) -> Option<EngineKind> {
+        match self {
+            Engine::Auto => None,
+            Engine::Kvm => Some(EngineKind::Kvm),
+            Engine::Whp => Some(EngineKind::Whp),
+            Engine::Hvf => Some(EngineKind::Hvf),
+            Engine::Software => Some(EngineKind::Software),
+        }
+    }
+}
+
+/// Settings that this host can run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Virtual CPUs.
+    pub cpus: u8,
+    /// Guest RAM in bytes, a multiple of 2 MiB.
+    pub memory_bytes: u64,
+    /// Size of the data disk in bytes, if the user said one; else an existing disk stays as it is and a new one gets
+    /// [`Settings::NEW_DISK`].
+    pub disk_bytes: Option<u64>,
+    /// Who shall run it.
+    pub engine: Engine,
+}
+
+/// What this host has.
+#[derive(Debug, Clone, Copy)]
+pub struct Host {
+    /// CPUs that this process may use.
+    pub cpus: usize,
+    /// RAM in bytes, total and available, if the system says.
+    pub memory: Option<(u64, u64)>,
+}
+
+impl Host {
+    /// This one.
+    pub fn here() -> Host {
+        Host { cpus: std::thread::available_parallelism().map_or(1, usize::from), memory: files::memory() }
+    }
+}
+
+impl Settings {
+    /// Size of a new data disk: a sparse file takes only what is written to it, and it can grow but never shrink.
+    pub const NEW_DISK: u64 = 60 * GIB;
+
+    /// Fills in defaults and checks every number. `config` is named in messages.
+    ///
+    /// Defaults: memory 2 GiB as Colima's; CPUs up to 4 where Colima has 2, because an idle virtual CPU costs nothing and
+    /// builds use them.
+    pub fn new(wishes: &Wishes, host: Host, config: &Path) -> Result<Settings, SettingsError> {
+        let refuse = |key: &'static str, value: String, reason: String| SettingsError::Value {
+            key,
+            value,
+            reason,
+            config: config.to_owned(),
+        };
+        let cpus = wishes.cpus.unwrap_or(host.cpus.min(4) as i64);
+        let cpus = match u8::try_from(cpus) {
+            Ok(count) if count >= 1 && usize::from(count) <= host.cpus => count,
+            _ => return Err(refuse("cpus", cpus.to_string(), format!("this host has {}, so use 1 to {0}", host.cpus))),
+        };
+        let memory = wishes.memory.unwrap_or(2.0);
+        let total = host.memory.map_or(LARGEST_DISK, |(total, _)| total);
+        let memory_bytes = match gib(memory) {
+            Some(bytes) if (LEAST_MEMORY..=total).contains(&bytes) => bytes,
+            _ => {
+                let reason = format!("use 0.5 to {:.1} GiB, what this host has", total as f64 / GIB as f64);
+                return Err(refuse("memory", memory.to_string(), reason));
+            }
+        };
+        let disk_bytes = match wishes.disk {
+            None => None,
+            Some(disk) => match gib(disk) {
+                Some(bytes) if (GIB..=LARGEST_DISK).contains(&bytes) => Some(bytes),
+                _ => return Err(refuse("disk", disk.to_string(), "use 1 to 16384 GiB".to_owned())),
+            },
+        };
+        Ok(Settings { cpus, memory_bytes, disk_bytes, engine: wishes.engine.unwrap_or(Engine::Auto) })
+    }
+
+    /// A warning if the host has less memory free than the guest may come to use.
+    pub fn memory_warning(&self, host: Host) -> Option<String> {
+        let (_, available) = host.memory.filter(|(_, available)| *available < self.memory_bytes)?;
+        let [wanted, free] = [self.memory_bytes, available].map(|bytes| bytes as f64 / GIB as f64);
+        Some(format!(
+            "The machine may use {wanted:.1} GiB of memory but only {free:.1} GiB are free: start it with less by `-m`"
+        ))
+    }
+}
+
+/// Bytes of so many GiB in whole 2 MiB pages; `None` for what is no size.
+fn gib(number: f64) -> Option<u64> {
+    let pages = number * 512.0;
+    (pages.is_finite() && (0.0..=LARGEST_DISK as f64).contains(&pages)).then(|| (pages as u64).checked_mul(2 << 20))?
+}

@@ -1,0 +1,108 @@
+//! Writes flags into `config.toml`: only the lines that change, so that the user's comments and order stay.
+
+use std::path::Path;
+
+use super::parse::{parse, read};
+use super::{SettingsError, Wishes};
+use crate::replace::replace;
+
+const FRESH: &str = "\
+# Settings of this machine, read at each `lighter start`; flags of `lighter start` are written here.
+# cpus = 2          # virtual CPUs
+# memory = 2        # GiB, for example 2.5
+# disk = 60         # GiB; can grow, never shrink
+# engine = \"auto\"   # auto, kvm, whp, hvf, software
+";
+
+/// Makes the file at `path` say what `wishes` says, and leaves the rest of it alone. Creates it if there is none.
+pub fn save(path: &Path, wishes: &Wishes) -> Result<(), SettingsError> {
+    let before = read(path)?;
+    if before.is_some() && wishes.is_empty() {
+        return Ok(());
+    }
+    let mut text = before.clone().unwrap_or_else(|| FRESH.to_owned());
+    let values = [
+        ("cpus", wishes.cpus.map(|count| count.to_string())),
+        ("memory", wishes.memory.map(|size| size.to_string())),
+        ("disk", wishes.disk.map(|size| size.to_string())),
+        ("engine", wishes.engine.map(|engine| format!("\"{}\"", engine.name()))),
+    ];
+    for (key, value) in values {
+        if let Some(value) = value {
+            text = set(&text, key, &value);
+        }
+    }
+    // What was written must be what is read: a value in several lines, for example, cannot be changed like this.
+    match parse(&text, path) {
+        Ok(now) if wishes.over(&now) == now => (),
+        _ => return Err(SettingsError::Uneditable(path.to_owned())),
+    }
+    if before.as_ref() == Some(&text) {
+        return Ok(());
+    }
+    replace(path, text.as_bytes()).map_err(|source| SettingsError::Unwritable { path: path.to_owned(), source })
+}
+
+/// `text` with the line of `key` saying `value`, a comment behind it kept; a new last line if no line has that key.
+fn set(text: &str, key: &str, value: &str) -> String {
+    let newline = if text.contains("\r\n") { "\r\n" } else { "\n" };
+    let mut found = false;
+    let mut lines = Vec::new();
+    for line in text.lines() {
+        let is_key = line.trim_start().strip_prefix(key).is_some_and(|rest| rest.trim_start().starts_with('='));
+        if is_key && !found {
+            found = true;
+            // No value of ours holds a `#`.
+            let comment = line.find('#').map(|at| format!(" {}", &line[at..])).unwrap_or_default();
+            lines.push(format!("{key} = {value}{comment}"));
+        } else {
+            lines.push(line.to_owned());
+        }
+    }
+    if !found {
+        lines.push(format!("{key} = {value}"));
+    }
+    lines.iter().flat_map(|line| [line.as_str(), newline]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::{Engine, load};
+
+    fn wishes() -> Wishes {
+        Wishes { cpus: Some(3), memory: Some(2.5), disk: None, engine: Some(Engine::Software) }
+    }
+
+    #[test]
+    fn c1_flags_change_their_lines_and_keep_comments_order_and_line_ends() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.toml");
+        std::fs::write(&path, "# mine\r\nmemory=1 # little\r\n\r\n cpus = 1\r\n").unwrap();
+        save(&path, &wishes()).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text, "# mine\r\nmemory = 2.5 # little\r\n\r\ncpus = 3\r\nengine = \"software\"\r\n");
+        assert_eq!(load(&path).unwrap(), wishes());
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "no temporary file stays");
+    }
+
+    #[test]
+    fn c1_a_fresh_file_explains_itself_and_says_only_what_was_asked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.toml");
+        save(&path, &Wishes::default()).unwrap();
+        assert_eq!(load(&path).unwrap(), Wishes::default());
+        save(&path, &wishes()).unwrap();
+        assert_eq!(load(&path).unwrap(), wishes());
+    }
+
+    #[test]
+    fn c1_what_cannot_be_edited_line_by_line_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.toml");
+        let text = "engine = \"\"\"\\\n  kvm\"\"\"\n";
+        std::fs::write(&path, text).unwrap();
+        assert!(matches!(save(&path, &wishes()), Err(SettingsError::Uneditable(_))));
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+    }
+}

@@ -1,0 +1,111 @@
+//! Directories and files that nobody else may touch, and how much memory the host has. Called by `home`, `lock`, `disk`
+//! and everything that writes below the home.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+/// Why a directory cannot be trusted.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Distrust {
+    /// It belongs to this uid.
+    Foreign(u32),
+    /// Others may write to it (mode bits).
+    Writable(u32),
+    /// It is something else, perhaps a symbolic link.
+    NotDirectory,
+}
+
+/// Creates `path` and what is missing above it, readable by the owner only. Not an error if it exists.
+pub fn create_private_dir(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Looks at an existing directory; follows no link in the last component.
+pub fn distrust(path: &Path) -> io::Result<Option<Distrust>> {
+    let metadata = fs::symlink_metadata(path)?;
+    Ok(if !metadata.is_dir() {
+        Some(Distrust::NotDirectory)
+    } else if metadata.uid() != rustix::process::geteuid().as_raw() {
+        Some(Distrust::Foreign(metadata.uid()))
+    } else if metadata.mode() & 0o022 != 0 {
+        Some(Distrust::Writable(metadata.mode() & 0o7777))
+    } else {
+        None
+    })
+}
+
+/// Takes away what group and others may do in a directory of ours.
+pub fn make_private(path: &Path) -> io::Result<()> {
+    if fs::symlink_metadata(path)?.mode() & 0o077 == 0 {
+        return Ok(());
+    }
+    fs::set_permissions(path, fs::Permissions::from_mode(0o700))
+}
+
+/// Options for a file that only its owner may read, if it is created.
+pub fn owner_only() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.mode(0o600);
+    options
+}
+
+/// Gives `to` the permissions of `from`.
+pub fn copy_mode(from: &Path, to: &Path) -> io::Result<()> {
+    fs::set_permissions(to, fs::metadata(from)?.permissions())
+}
+
+/// Whether `path` still names the open `file`.
+pub fn is_at(file: &File, path: &Path) -> bool {
+    let identity = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+    match (file.metadata(), fs::symlink_metadata(path)) {
+        (Ok(open), Ok(named)) => identity(open) == identity(named),
+        _ => false,
+    }
+}
+
+/// Removes a held lock's file, if it is still the one at `path`.
+pub fn remove_lock_file(file: &File, path: &Path) {
+    if is_at(file, path) {
+        // An unlocked file that stays is only litter.
+        let _ = fs::remove_file(path);
+    }
+}
+
+/// Makes renames and creations in `dir` survive a power cut.
+pub fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+/// Whether `file` holds no data at all, only holes. `false` also where the file system cannot tell.
+pub fn is_hole(file: &File) -> bool {
+    use rustix::fs::{SeekFrom, seek};
+    seek(file, SeekFrom::Data(0)) == Err(rustix::io::Errno::NXIO)
+}
+
+/// Bytes that `file` really takes on its disk.
+pub fn allocated(file: &fs::Metadata) -> u64 {
+    file.blocks().saturating_mul(512)
+}
+
+/// Bytes that this user may still write where `path` is.
+pub fn free_space(path: &Path) -> Option<u64> {
+    let numbers = rustix::fs::statvfs(path).ok()?;
+    numbers.f_bavail.checked_mul(numbers.f_frsize)
+}
+
+/// The user's number, for a directory name.
+pub fn user() -> String {
+    rustix::process::geteuid().as_raw().to_string()
+}
+
+/// RAM of the host in bytes, total and available, where the system says so in `/proc/meminfo`.
+pub fn memory() -> Option<(u64, u64)> {
+    let text = fs::read_to_string("/proc/meminfo").ok()?;
+    let field = |name: &str| -> Option<u64> {
+        let rest = text.lines().find_map(|line| line.strip_prefix(name))?;
+        rest.trim().trim_end_matches("kB").trim().parse::<u64>().ok()?.checked_mul(1024)
+    };
+    Some((field("MemTotal:")?, field("MemAvailable:")?))
+}

@@ -1,0 +1,10 @@
+//! Windows.
+
+/// Named pipes.
+pub mod endpoint;
+/// Private directories and files.
+pub mod files;
+/// Signals and limits.
+pub mod process;
+/// Console size.
+pub mod terminal;

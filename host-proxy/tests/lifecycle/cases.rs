@@ -1,0 +1,415 @@
+//! What must hold of the command line and the daemon, by the ids of the catalogue of bad input.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
+
+use crate::lab::{Lab, end, eventually};
+
+macro_rules! cases {
+    ($($(#[$meta:meta])* fn $name:ident() $body:block)*) => {
+        pub const ALL: &[(&str, fn())] = &[$((stringify!($name), $name)),*];
+        $($(#[$meta])* fn $name() $body)*
+    };
+}
+
+cases! {
+    fn g17_a_hundred_starts_and_stops_leave_nothing() {
+        let lab = Lab::new();
+        for _ in 0..100 {
+            lab.ok(&["start"]);
+            lab.ok(&["stop"]);
+        }
+        lab.assert_clean();
+        assert_eq!(lab.machines(), 100);
+        let meta = std::fs::metadata(lab.profile().join("daemon.log")).unwrap();
+        assert!(meta.len() < 10 << 20, "the log has an end");
+    }
+
+    fn g17_two_starts_at_once_give_one_machine() {
+        let lab = Lab::new();
+        let starts: Vec<_> = (0..4).map(|_| lab.spawn(&["start"])).collect();
+        for start in starts {
+            let said = end(start);
+            assert_eq!(said.code, Some(0), "{said:#?}");
+        }
+        assert_eq!((lab.machines(), lab.processes().len()), (1, 1));
+        lab.ok(&["stop"]);
+        lab.assert_clean();
+    }
+
+    fn a_second_start_says_that_it_runs_and_a_second_stop_that_it_does_not() {
+        let lab = Lab::new();
+        assert_eq!(lab.status()["state"], "stopped");
+        let first = lab.ok(&["start", "--json"]);
+        let status: serde_json::Value = serde_json::from_str(&first.stdout).unwrap();
+        assert_eq!(status["state"], "running");
+        assert!(first.stderr.contains("dockerd is ready") && first.stderr.contains("docker ps"), "{first:#?}");
+        let second = lab.ok(&["start"]);
+        assert!(second.stderr.contains("already running"), "{second:#?}");
+        assert_eq!(lab.machines(), 1);
+        let status = lab.status();
+        assert_eq!(status["engine"], "kvm");
+        assert_eq!(status["versions"]["engine"], "26.1.5");
+        assert_eq!(status["pid"].as_u64(), Some(u64::from(lab.processes()[0])));
+        assert_eq!(status["docker_host"], format!("unix://{}", lab.profile().join("docker.sock").display()));
+        assert!(lab.ok(&["list"]).stdout.contains("running"));
+        lab.ok(&["stop"]);
+        assert!(lab.ok(&["stop"]).stderr.contains("not running"));
+        let status = lab.status();
+        let fields: Vec<&String> = status.as_object().unwrap().keys().collect();
+        assert_eq!(fields, ["cpus", "docker_host", "engine", "memory_bytes", "pid", "profile", "reason", "state", "versions"]);
+        assert_eq!(status["state"], "stopped");
+    }
+
+    fn c5_after_kill_9_the_next_start_works_by_itself() {
+        let lab = Lab::new();
+        for _ in 0..5 {
+            lab.ok(&["start"]);
+            let pid = lab.status()["pid"].to_string();
+            assert!(Command::new("kill").args(["-9", &pid]).status().unwrap().success());
+            eventually("the daemon is dead", || lab.processes().is_empty());
+            assert!(lab.profile().join("docker.sock").exists(), "a stale socket is what this is about");
+            assert_eq!(lab.status()["state"], "stopped");
+        }
+        lab.ok(&["start"]);
+        lab.ok(&["stop"]);
+        lab.assert_clean();
+    }
+
+    fn c5_stop_during_start_ends_both() {
+        let lab = Lab::new();
+        for mode in ["silent", "gate"] {
+            lab.mode(mode);
+            let start = lab.spawn(&["start"]);
+            eventually("it is starting", || lab.machines() > 0 && lab.status()["state"] == "starting");
+            lab.ok(&["stop"]);
+            let said = end(start);
+            assert_eq!(said.code, Some(1));
+            assert!(said.stderr.contains("stopped while it was starting"), "{said:#?}");
+            lab.assert_clean();
+        }
+    }
+
+    fn x3_ctrl_c_takes_the_start_back() {
+        let lab = Lab::new();
+        lab.mode("silent");
+        let start = lab.spawn(&["start"]);
+        eventually("it is starting", || lab.machines() > 0 && lab.status()["state"] == "starting");
+        assert!(Command::new("kill").args(["-INT", &start.id().to_string()]).status().unwrap().success());
+        assert_eq!(end(start).code, Some(130));
+        lab.assert_clean();
+    }
+
+    fn x3_sigterm_shuts_down_and_a_second_one_does_not_wait() {
+        let lab = Lab::new();
+        for mode in ["", "deaf"] {
+            lab.mode(mode);
+            lab.ok(&["start"]);
+            let pid = lab.status()["pid"].to_string();
+            eventually("it has gone", || {
+                let _ = Command::new("kill").args(["-TERM", &pid]).stderr(Stdio::null()).status();
+                lab.processes().is_empty()
+            });
+            lab.assert_clean();
+        }
+    }
+
+    fn a_foreground_start_ends_with_ctrl_c_and_leaves_nothing() {
+        let lab = Lab::new();
+        let start = lab.spawn(&["start", "--foreground"]);
+        eventually("it runs", || lab.status()["state"] == "running");
+        assert_eq!(lab.status()["pid"].as_u64(), Some(u64::from(start.id())));
+        assert!(Command::new("kill").args(["-INT", &start.id().to_string()]).status().unwrap().success());
+        let said = end(start);
+        assert_eq!(said.code, Some(0), "{said:#?}");
+        assert!(said.stderr.contains("lighter is running"), "{said:#?}");
+        let known = |name: &String| !name.contains("sock") && !name.contains("lock");
+        assert!(lab.files().iter().all(known), "{:?}", lab.files());
+    }
+
+    fn a_guest_that_does_not_follow_is_switched_off_by_force() {
+        let lab = Lab::new();
+        lab.mode("deaf");
+        lab.ok(&["start"]);
+        lab.ok(&["stop", "--force"]);
+        lab.assert_clean();
+    }
+
+    fn a_failed_start_names_its_cause_and_leaves_nothing() {
+        let lab = Lab::new();
+        for (mode, words) in [
+            ("panic", &["crashed or reset", "no init"][..]),
+            ("fails", &["failed at data", "LUKS volume", "never formatted"]),
+            ("no-engine", &["No engine can run a machine here", "apt install qemu-system-x86"]),
+        ] {
+            lab.mode(mode);
+            let said = lab.lighter(&["start"]);
+            assert_eq!(said.code, Some(1), "{said:#?}");
+            assert!(words.iter().all(|word| said.stderr.contains(word)), "{words:?}: {said:#?}");
+            assert!(!said.stderr.contains('\x1b'), "no escape code of the guest: {said:#?}");
+            lab.assert_clean();
+        }
+        lab.mode("");
+        std::fs::remove_file(lab.image("root")).unwrap();
+        let said = lab.lighter(&["start"]);
+        assert!(said.code == Some(1) && said.stderr.contains("root is missing"), "{said:#?}");
+        lab.assert_clean();
+    }
+
+    fn a2_a_caller_without_the_secret_is_not_the_agent() {
+        let lab = Lab::new();
+        lab.mode("liar");
+        lab.ok(&["start"]);
+        lab.ok(&["stop"]);
+        lab.assert_clean();
+    }
+
+    fn a_crashed_machine_is_broken_with_a_reason_and_the_next_start_replaces_it() {
+        let lab = Lab::new();
+        lab.mode("mortal");
+        lab.ok(&["start"]);
+        std::fs::write(lab.image("crash"), "").unwrap();
+        eventually("it is broken", || lab.status()["state"] == "broken");
+        let reason = lab.status()["reason"].to_string();
+        assert!(reason.contains("crashed or reset") && reason.contains("lighter restart"), "{reason}");
+        let answer = get(&lab, "/v1.45/containers/json");
+        assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("crashed or reset"), "{answer}");
+        lab.mode("");
+        lab.ok(&["start"]);
+        assert_eq!((lab.machines(), lab.processes().len()), (2, 1));
+        lab.ok(&["stop"]);
+        lab.assert_clean();
+    }
+
+    fn the_first_request_waits_for_a_machine_that_starts() {
+        let lab = Lab::new();
+        lab.mode("gate");
+        let start = lab.spawn(&["start"]);
+        eventually("it listens", || lab.profile().join("docker.sock").exists());
+        let mut client = UnixStream::connect(lab.profile().join("docker.sock")).unwrap();
+        client.write_all(b"GET /_ping HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+        eventually("the guest boots", || lab.machines() == 1);
+        std::fs::write(lab.image("open"), "").unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("OK"), "{answer}");
+        assert_eq!(end(start).code, Some(0));
+        lab.ok(&["stop"]);
+    }
+
+    fn c6_a_home_that_cannot_be_used_is_named_with_the_way_out() {
+        // Not even root may write there.
+        let mut lab = Lab::new();
+        let said = end(lab.command(&["start"]).env("LIGHTER_HOME", "/proc/lighter").spawn().unwrap());
+        assert_eq!(said.code, Some(1));
+        assert!(said.stderr.contains("/proc/lighter") && said.stderr.contains("set LIGHTER_HOME"), "{said:#?}");
+        // Others may write to it.
+        lab.ok(&["status"]);
+        std::fs::create_dir_all(lab.profile()).unwrap();
+        for dir in [lab.home().to_owned(), lab.profile()] {
+            assert!(Command::new("chmod").arg("0777").arg(&dir).status().unwrap().success());
+            let said = lab.lighter(&["start"]);
+            assert!(said.code == Some(1) && said.stderr.contains("chmod go-w"), "{said:#?}");
+            assert!(Command::new("chmod").arg("0700").arg(&dir).status().unwrap().success());
+        }
+        // A link in place of the profile.
+        lab = Lab::new();
+        std::fs::create_dir_all(lab.home()).unwrap();
+        std::os::unix::fs::symlink("/tmp", lab.profile()).unwrap();
+        let said = lab.lighter(&["start"]);
+        assert!(said.code == Some(1) && said.stderr.contains("is not a directory"), "{said:#?}");
+    }
+
+    fn c5_something_that_is_no_socket_in_its_place_is_not_removed() {
+        let lab = Lab::new();
+        lab.ok(&["start"]);
+        lab.ok(&["stop"]);
+        std::fs::write(lab.profile().join("docker.sock"), "precious").unwrap();
+        let said = lab.lighter(&["start"]);
+        assert!(said.code == Some(1) && said.stderr.contains("docker.sock"), "{said:#?}");
+        assert_eq!(std::fs::read_to_string(lab.profile().join("docker.sock")).unwrap(), "precious");
+    }
+
+    fn c7_a_path_too_long_for_a_socket_gets_a_short_one() {
+        let lab = Lab::with_home(&format!("{}/home", "long".repeat(30)));
+        lab.ok(&["start"]);
+        let host = lab.status()["docker_host"].as_str().unwrap().to_owned();
+        let socket = host.strip_prefix("unix://").unwrap().to_owned();
+        assert!(socket.starts_with("/tmp/lighter-") && socket.len() < 104, "{socket}");
+        assert!(UnixStream::connect(&socket).is_ok());
+        lab.ok(&["stop"]);
+        assert!(!std::path::Path::new(&socket).parent().unwrap().exists());
+        lab.assert_clean();
+    }
+
+    fn c7_spaces_quotes_and_other_scripts_in_the_path_work() {
+        let lab = Lab::with_home("o'neil's \"häfen\" ⚓ 100%");
+        lab.ok(&["start"]);
+        let script = format!("{}exec docker version --format '{{{{.Server.Version}}}}'", lab.ok(&["env", "--shell", "sh"]).stdout);
+        if docker_is_here() {
+            let output = Command::new("sh").args(["-c", &script]).output().unwrap();
+            assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "26.1.5", "{output:?}");
+        }
+        lab.ok(&["stop"]);
+        lab.assert_clean();
+        let said = end(lab.command(&["status"]).env("LIGHTER_HOME", "/tmp/new\nline").spawn().unwrap());
+        assert!(said.code == Some(1) && said.stderr.contains("not plain UTF-8 text"), "{said:#?}");
+    }
+
+    fn c9_without_home_and_with_odd_variables_it_says_what_to_set() {
+        let lab = Lab::new();
+        let said = end(lab.command(&["status"]).env("LIGHTER_HOME", "").env("HOME", "/nonexistent").spawn().unwrap());
+        assert_eq!(said.code, Some(0), "{said:#?}");
+        let mut start = lab.command(&["start"]);
+        let said = end(start.env("DOCKER_HOST", "tcp://127.0.0.1:1").spawn().unwrap());
+        assert_eq!(said.code, Some(0), "{said:#?}");
+        assert!(said.stderr.contains("DOCKER_HOST=tcp://127.0.0.1:1 is set"), "{said:#?}");
+        lab.ok(&["stop"]);
+    }
+
+    fn flags_are_kept_checked_and_told_when_they_come_too_late() {
+        let lab = Lab::new();
+        lab.ok(&["start", "-c", "1", "-m", "1.5", "-d", "2", "--engine", "kvm"]);
+        let status = lab.status();
+        assert_eq!((status["cpus"].as_u64(), status["memory_bytes"].as_u64()), (Some(1), Some(3 << 29)));
+        let late = lab.ok(&["start", "-m", "1"]);
+        assert!(late.stderr.contains("lighter restart"), "{late:#?}");
+        lab.ok(&["restart"]);
+        assert_eq!(lab.status()["memory_bytes"].as_u64(), Some(1 << 30));
+        lab.ok(&["stop"]);
+        let said = lab.lighter(&["start", "-d", "1"]);
+        assert!(said.code == Some(1) && said.stderr.contains("never shrinks"), "{said:#?}");
+        let said = lab.lighter(&["start", "-c", "-1"]);
+        assert!(said.code == Some(1) && said.stderr.contains("cpus cannot be -1"), "{said:#?}");
+        for usage in [&["start", "--mount", "/x"][..], &["start", "-m", "8 GB"], &["start", "--engine", "qemu"], &["frobnicate"]] {
+            assert_eq!(lab.lighter(usage).code, Some(2), "{usage:?}");
+        }
+        let config = std::fs::read_to_string(lab.profile().join("config.toml")).unwrap();
+        assert!(config.contains("memory = 1\n") && config.contains("disk = 2\n"), "a refused flag is not kept: {config}");
+    }
+
+    fn profile_names_are_checked_and_profiles_live_side_by_side() {
+        let lab = Lab::new();
+        for name in ["", ".", "..", "a/b", "A", "-a", "a-", "a b", "nul", "com1.x", "ä", &"x".repeat(41)] {
+            let said = lab.lighter(&["status", &format!("--profile={name}")]);
+            assert_eq!(said.code, Some(1), "{name:?}: {said:#?}");
+        }
+        lab.ok(&["start"]);
+        lab.ok(&["start", "-p", "work"]);
+        assert_eq!(lab.processes().len(), 2);
+        assert_eq!(lab.ok(&["list", "--json"]).stdout.lines().count(), 2);
+        lab.ok(&["delete", "-f", "-p", "work"]);
+        assert!(!lab.home().join("work").exists());
+        assert_eq!(lab.status()["state"], "running");
+        lab.ok(&["stop"]);
+    }
+
+    fn delete_asks_and_then_leaves_nothing() {
+        let lab = Lab::new();
+        lab.ok(&["start"]);
+        let said = lab.lighter(&["delete"]);
+        assert!(said.code == Some(1) && said.stderr.contains("--force"), "{said:#?}");
+        assert_eq!(lab.status()["state"], "running");
+        lab.ok(&["delete", "--force"]);
+        assert!(!lab.profile().exists() && lab.processes().is_empty());
+        assert_eq!(std::fs::read_to_string(lab.docker().join("config.json")).unwrap().trim(), "{}");
+        lab.ok(&["delete", "--force"]);
+    }
+
+    fn shell_passes_input_output_and_exit_code() {
+        let lab = Lab::new();
+        let said = lab.lighter(&["shell", "true"]);
+        assert!(said.code == Some(1) && said.stderr.contains("lighter start"), "{said:#?}");
+        lab.ok(&["start"]);
+        let said = lab.with_input(&["shell", "uname", "-a"], "hello");
+        assert_eq!((said.code, said.stdout.as_str(), said.stderr.as_str()), (Some(5), "uname -a|", "hello"));
+        let big = "x".repeat(300_000);
+        let said = lab.with_input(&["shell"], &big);
+        assert_eq!((said.code, said.stderr.len()), (Some(255), big.len()));
+        assert_eq!(lab.ok(&["logs", "dockerd", "--tail", "3"]).stdout, "Dockerd Some(3)\n");
+        assert!(lab.ok(&["logs", "-n", "500"]).stdout.contains("dockerd is ready"));
+        assert!(lab.ok(&["logs", "console"]).stdout.contains("Linux version"));
+        lab.ok(&["stop"]);
+    }
+
+    fn the_real_docker_cli_sees_uses_and_loses_the_context() {
+        if !docker_is_here() {
+            return;
+        }
+        let lab = Lab::new();
+        let docker = |args: &[&str]| {
+            let output = Command::new("docker").args(args).env("DOCKER_CONFIG", lab.docker()).env_remove("DOCKER_HOST").output().unwrap();
+            String::from_utf8_lossy(&output.stdout).trim().to_owned()
+        };
+        lab.ok(&["start"]);
+        assert_eq!(docker(&["context", "show"]), "lighter");
+        assert_eq!(docker(&["version", "--format", "{{.Server.Version}}"]), "26.1.5");
+        assert_eq!(docker(&["context", "inspect", "lighter", "--format", "{{.Endpoints.docker.Host}}"]), lab.status()["docker_host"]);
+        lab.ok(&["stop"]);
+        assert_eq!(docker(&["context", "show"]), "default");
+        docker(&["context", "create", "other", "--docker", "host=unix:///nowhere"]);
+        docker(&["context", "use", "other"]);
+        lab.ok(&["start", "--activate=false"]);
+        assert_eq!(docker(&["context", "show"]), "other");
+        lab.ok(&["context", "use"]);
+        assert_eq!(docker(&["context", "show"]), "lighter");
+        lab.ok(&["delete", "-f"]);
+        assert_eq!(docker(&["context", "show"]), "other");
+        assert!(!docker(&["context", "ls", "--format", "json"]).contains("lighter"));
+    }
+
+    fn another_engines_context_of_our_name_is_left_alone() {
+        if !docker_is_here() {
+            return;
+        }
+        let lab = Lab::new();
+        let create = ["context", "create", "lighter", "--docker", "host=tcp://127.0.0.1:2375"];
+        assert!(Command::new("docker").args(create).env("DOCKER_CONFIG", lab.docker()).output().unwrap().status.success());
+        let said = lab.ok(&["start"]);
+        assert!(said.stderr.contains("is not ours") && said.stderr.contains("lighter env"), "{said:#?}");
+        lab.ok(&["delete", "-f"]);
+        let inspect = ["context", "inspect", "lighter"];
+        let output = Command::new("docker").args(inspect).env("DOCKER_CONFIG", lab.docker()).output().unwrap();
+        assert!(String::from_utf8_lossy(&output.stdout).contains("tcp://127.0.0.1:2375"));
+    }
+
+    fn completion_and_env_speak_the_shells_languages() {
+        let lab = Lab::new();
+        for shell in ["bash", "zsh", "fish", "powershell"] {
+            assert!(lab.ok(&["completion", shell]).stdout.contains("lighter"));
+        }
+        assert!(lab.ok(&["env", "--shell", "fish"]).stdout.starts_with("set -gx DOCKER_HOST 'unix://"));
+        assert!(lab.ok(&["env", "--shell", "bash", "--unset"]).stdout.contains("unset DOCKER_HOST"));
+    }
+
+    fn the_timeline_has_every_stage_and_the_exits() {
+        let lab = Lab::new();
+        let file = lab.image("timeline.json");
+        let said = end(lab.command(&["start"]).env("LIGHTER_TIMELINE", &file).spawn().unwrap());
+        assert_eq!(said.code, Some(0), "{said:#?}");
+        let timeline: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+        let names: Vec<&str> = timeline["stages"].as_array().unwrap().iter().filter_map(|stage| stage["name"].as_str()).collect();
+        for name in ["image", "machine", "boot", "hello", "pid1", "containerd", "dockerd", "ready", "ping"] {
+            assert!(names.contains(&name), "{name} is not in {names:?}");
+        }
+        assert_eq!(timeline["exits"]["hlt"], 7);
+        lab.ok(&["stop"]);
+    }
+}
+
+fn docker_is_here() -> bool {
+    let found = Command::new("docker").arg("--version").output().is_ok_and(|output| output.status.success());
+    if !found {
+        println!("no docker CLI here: the parts that need one were left out");
+    }
+    found
+}
+
+fn get(lab: &Lab, path: &str) -> String {
+    let mut client = UnixStream::connect(lab.profile().join("docker.sock")).unwrap();
+    client.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes()).unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).unwrap();
+    answer
+}
