@@ -9,7 +9,7 @@ use lighter_protocol::wire::{self, StreamFrame, WireError};
 use rustix::buffer::spare_capacity;
 use rustix::event::PollFlags;
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags, recv, send};
+use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
 
 use crate::ready;
 
@@ -86,6 +86,17 @@ impl Frames {
         let count = self.fill();
         self.received.clear();
         count
+    }
+
+    /// Ends our side and waits until the peer has ended its own, so that what it had under way does not reset the
+    /// connection before it has read our last frame. A peer that keeps talking or stays open is left at the deadline.
+    pub fn finish(&mut self, deadline: Instant) {
+        let _gone_already = shutdown(&self.socket, Shutdown::Write);
+        while let Ok(true) = ready::wait(&self.socket, PollFlags::IN, deadline) {
+            if !matches!(self.discard(), Ok(None | Some(1..))) {
+                return;
+            }
+        }
     }
 
     /// Sends one message.

@@ -42,8 +42,11 @@ pub fn serve(path: &Path, follow: bool, tail: Option<u32>, frames: &mut Frames) 
     };
     frames.send(&Reply::Stream, deadline())?;
     send(frames, &last_lines(&log.read_all()?, tail))?;
-    while follow && log.wait(frames)? {
-        send(frames, &log.read_new()?)?;
+    if follow {
+        while log.wait(frames)? {
+            send(frames, &log.read_new()?)?;
+        }
+        return Ok(());
     }
     frames.send_stream(&StreamFrame::Exit(0), Instant::now() + PATIENCE)
 }

@@ -122,6 +122,7 @@ impl Session {
             let any_output = self.send_output(frames)?;
             if last_output.is_some_and(|limit| self.outputs.is_empty() || (!any_output && Instant::now() >= limit)) {
                 frames.send_stream(&StreamFrame::Exit(self.running.wait().0), patience())?;
+                frames.finish(deadline());
                 return Ok(());
             }
             if any_output {

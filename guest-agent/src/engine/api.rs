@@ -5,7 +5,6 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::net::UnixStream;
 
-use lighter_protocol::paths::DOCKER_SOCKET;
 use rustix::buffer::spare_capacity;
 use rustix::event::PollFlags;
 use rustix::io::Errno;
@@ -72,24 +71,27 @@ impl Answer {
     }
 }
 
-/// Sends a request and takes the answer. `wait` waits until the socket is ready and owns the deadline.
-pub fn request(request: Request<'_>, wait: impl Fn(&UnixStream, PollFlags) -> io::Result<()>) -> io::Result<Answer> {
-    let socket = UnixStream::connect(DOCKER_SOCKET)?;
-    send_all(&socket, request.head()?.as_bytes(), &wait)?;
+/// Sends a request on a new connection and takes the answer. `wait` waits until the socket is ready and owns the deadline.
+pub fn request(
+    socket: &UnixStream,
+    request: Request<'_>,
+    wait: impl Fn(&UnixStream, PollFlags) -> io::Result<()>,
+) -> io::Result<Answer> {
+    send_all(socket, request.head()?.as_bytes(), &wait)?;
     if let Some(mut body) = request.body {
         let mut chunk = vec![0; 64 * 1024];
         loop {
             match body.read(&mut chunk)? {
                 0 => break,
-                count => send_all(&socket, &chunk[..count], &wait)?,
+                count => send_all(socket, &chunk[..count], &wait)?,
             }
         }
     }
     let mut answer = Vec::new();
     loop {
-        wait(&socket, PollFlags::IN)?;
+        wait(socket, PollFlags::IN)?;
         answer.reserve(16 * 1024);
-        match recv(&socket, spare_capacity(&mut answer), RecvFlags::DONTWAIT) {
+        match recv(socket, spare_capacity(&mut answer), RecvFlags::DONTWAIT) {
             Ok((0, _)) => return Answer::parse(&answer),
             Ok(_) if answer.len() > LIMIT => return Err(io::Error::other("dockerd's answer is too long")),
             Ok(_) | Err(Errno::AGAIN | Errno::INTR) => {}

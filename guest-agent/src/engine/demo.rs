@@ -7,10 +7,10 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use lighter_protocol::paths::DEMO_IMAGE;
+use lighter_protocol::paths::{DEMO_IMAGE, DOCKER_SOCKET};
 use rustix::event::PollFlags;
 
-use super::api::{self, Request};
+use super::api::{self, Answer, Request};
 use crate::{paths, ready};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -21,12 +21,16 @@ pub fn load() -> io::Result<bool> {
     if mark.try_exists()? || !image.try_exists()? {
         return Ok(false);
     }
-    let empty = api::request(Request::get("/images/json"), wait)?.body.trim_ascii() == b"[]";
+    let empty = request(Request::get("/images/json"))?.body.trim_ascii() == b"[]";
     if empty {
-        api::request(Request::post_tar("/images/load?quiet=1", File::open(image)?), wait)?;
+        request(Request::post_tar("/images/load?quiet=1", File::open(image)?))?;
     }
     fs::write(mark, "")?;
     Ok(empty)
+}
+
+fn request(request: Request<'_>) -> io::Result<Answer> {
+    api::request(&UnixStream::connect(DOCKER_SOCKET)?, request, wait)
 }
 
 fn wait(socket: &UnixStream, flags: PollFlags) -> io::Result<()> {

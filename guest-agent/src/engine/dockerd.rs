@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use lighter_protocol::paths::DOCKER_SOCKET;
 
-use super::{api, appear};
+use super::{api, connect};
 use crate::paths;
 
 /// Until it answers. A first start after a hard stop repairs its databases.
@@ -26,7 +26,7 @@ pub fn command() -> Command {
     command.arg(format!("--host=unix://{DOCKER_SOCKET}"));
     command.arg(format!("--containerd={}", paths::CONTAINERD_SOCKET));
     command.args(["--data-root=/var/lib/docker", "--exec-root=/run/docker", "--pidfile=/run/docker.pid"]);
-    command.args(["--storage-driver=overlay2", "--group=root", "--userland-proxy=false"]);
+    command.args(["--storage-driver=overlay2", "--group=0", "--userland-proxy=false"]);
     // The agent's own deadline is the host's choice and comes after this one.
     command.arg("--shutdown-timeout=600");
     command
@@ -35,10 +35,11 @@ pub fn command() -> Command {
 /// Waits until dockerd answers `GET /_ping`; its version. An error if it ends before, or takes too long.
 pub fn answers(ended: &OwnedFd) -> io::Result<String> {
     let deadline = Instant::now() + PATIENCE;
-    appear::appears(Path::new(DOCKER_SOCKET), ended, PATIENCE)?;
+    let socket = connect::connects(Path::new(DOCKER_SOCKET), ended, deadline)?;
     // The socket is there before the API: the answer comes when the engine is up.
-    let answer =
-        api::request(api::Request::get("/_ping"), |socket, flags| appear::while_alive(socket, flags, ended, deadline))?;
+    let answer = api::request(&socket, api::Request::get("/_ping"), |socket, flags| {
+        connect::while_alive(socket, flags, ended, deadline)
+    })?;
     // `Server: Docker/26.1.5 (linux)`
     let server = answer.header("server").unwrap_or_default();
     let version = server.strip_prefix("Docker/").and_then(|rest| rest.split_whitespace().next());

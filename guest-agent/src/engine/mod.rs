@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lighter_protocol::{Event, paths};
 
@@ -17,8 +17,8 @@ use supervise::{Service, Supervised};
 
 /// Small requests to dockerd's API.
 pub mod api;
-/// A file that appears, as an event.
-pub mod appear;
+/// A program that listens, as an event.
+pub mod connect;
 /// How containerd is started.
 pub mod containerd;
 /// The demo image.
@@ -64,7 +64,8 @@ fn containerd_service(host: &Host) -> Service {
         log: crate::paths::CONTAINERD_LOG,
         command: Box::new(containerd::command),
         ready: Box::new(move |ended| {
-            appear::appears(crate::paths::CONTAINERD_SOCKET.as_ref(), ended, containerd::PATIENCE)?;
+            let deadline = Instant::now() + containerd::PATIENCE;
+            connect::connects(crate::paths::CONTAINERD_SOCKET.as_ref(), ended, deadline)?;
             host.stage("containerd");
             Ok(())
         }),

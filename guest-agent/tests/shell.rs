@@ -1,0 +1,190 @@
+//! `lighter shell` inside the guest: exit codes as a shell reports them, pipes kept apart, a real terminal, input to its end,
+//! and nothing left running when the host hangs up.
+#![allow(clippy::unwrap_used, reason = "a failed test says so")]
+
+use std::os::unix::net::UnixStream;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use lighter_agent::control::shell;
+use lighter_agent::frames::Frames;
+use lighter_agent::ready;
+use lighter_agent::reaper::Reaper;
+use lighter_protocol::wire::StreamFrame;
+use lighter_protocol::{Reply, Shell};
+use rustix::event::PollFlags;
+
+fn deadline() -> Instant {
+    Instant::now() + Duration::from_secs(30)
+}
+
+/// A session and the host's end of it.
+struct Host {
+    frames: Frames,
+    session: JoinHandle<bool>,
+}
+
+impl Host {
+    fn start(command: &[&str], tty: Option<(u16, u16)>) -> Self {
+        let (host, guest) = UnixStream::pair().unwrap();
+        let command = command.iter().map(|&word| word.to_owned()).collect();
+        let wish = Shell { command, tty, env: vec![("GREETING".into(), "hello".into())] };
+        let session = std::thread::spawn(move || {
+            // One collector per process: tests run one per process under nextest and as threads under cargo test.
+            static REAPER: std::sync::OnceLock<Reaper> = std::sync::OnceLock::new();
+            let reaper = REAPER.get_or_init(|| Reaper::start().unwrap());
+            shell::serve(reaper, &wish, &mut Frames::new(guest.into())).is_ok()
+        });
+        Self { frames: Frames::new(host.into()), session }
+    }
+
+    fn started(command: &[&str], tty: Option<(u16, u16)>) -> Self {
+        let mut host = Self::start(command, tty);
+        assert_eq!(host.frames.message::<Reply>(deadline()).unwrap(), Some(Reply::Stream));
+        host
+    }
+
+    fn send(&mut self, frame: StreamFrame) {
+        self.frames.send_stream(&frame, deadline()).unwrap();
+    }
+
+    fn next(&mut self) -> StreamFrame {
+        loop {
+            if let Some(frame) = self.frames.stream_frame().unwrap() {
+                return frame;
+            }
+            assert!(ready::wait(&self.frames, PollFlags::IN, deadline()).unwrap(), "the guest is silent");
+            assert_ne!(self.frames.fill().unwrap(), Some(0), "the guest hung up before the exit code");
+        }
+    }
+
+    /// Output, error output, exit code.
+    fn collect(mut self) -> (String, String, i32) {
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        loop {
+            match self.next() {
+                StreamFrame::Stdout(bytes) => out.extend(bytes),
+                StreamFrame::Stderr(bytes) => err.extend(bytes),
+                StreamFrame::Exit(code) => {
+                    drop(self.frames);
+                    assert!(self.session.join().unwrap());
+                    return (String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap(), code);
+                }
+                frame => panic!("the guest sends {frame:?}"),
+            }
+        }
+    }
+}
+
+fn number(text: &str) -> rustix::process::Pid {
+    rustix::process::Pid::from_raw(text.trim().parse().unwrap()).unwrap()
+}
+
+#[test]
+fn stdout_and_stderr_are_apart_and_the_exit_code_comes_last() {
+    let host = Host::started(&["/bin/sh", "-c", "echo $GREETING; echo oops >&2; exit 42"], None);
+    assert_eq!(host.collect(), ("hello\n".into(), "oops\n".into(), 42));
+}
+
+#[test]
+fn a_program_killed_by_a_signal_reports_128_and_the_signal() {
+    let host = Host::started(&["/bin/sh", "-c", "kill -TERM $$"], None);
+    assert_eq!(host.collect().2, 128 + 15);
+}
+
+#[test]
+fn a_program_that_does_not_exist_is_an_error_that_names_it() {
+    let mut host = Host::start(&["/no/such/program"], None);
+    let Some(Reply::Error { message }) = host.frames.message(deadline()).unwrap() else { panic!("no error") };
+    assert!(message.contains("/no/such/program"), "{message}");
+}
+
+#[test]
+fn a_word_that_no_program_can_take_is_an_error() {
+    for command in [&[""][..], &["/bin/echo", "a\0b"]] {
+        let mut host = Host::start(command, None);
+        assert!(matches!(host.frames.message(deadline()).unwrap(), Some(Reply::Error { .. })), "{command:?}");
+    }
+}
+
+#[test]
+fn input_arrives_whole_and_its_end_too() {
+    let mut host = Host::started(&["/usr/bin/wc", "-c"], None);
+    for _ in 0..64 {
+        host.send(StreamFrame::Stdin(vec![b'x'; 32 * 1024]));
+    }
+    host.send(StreamFrame::Stdin(Vec::new()));
+    let (out, _, code) = host.collect();
+    assert_eq!((out.trim(), code), ("2097152", 0));
+}
+
+#[test]
+fn input_that_nobody_reads_does_not_stop_the_output() {
+    let mut host = Host::started(&["/bin/sh", "-c", "exec <&-; echo done"], None);
+    host.send(StreamFrame::Stdin(vec![b'x'; 64 * 1024]));
+    assert_eq!(host.collect().0, "done\n");
+}
+
+#[test]
+fn a3_a_flood_of_output_is_carried_whole() {
+    let host = Host::started(&["/bin/sh", "-c", "head -c 30000000 /dev/zero | tr '\\0' x"], None);
+    let (out, _, code) = host.collect();
+    assert_eq!((out.len(), code), (30_000_000, 0));
+}
+
+#[test]
+fn a_background_child_that_keeps_the_output_does_not_hold_the_session() {
+    let host = Host::started(&["/bin/sh", "-c", "sleep 1000 & echo $!; exit 5"], None);
+    let (out, _, code) = host.collect();
+    assert_eq!(code, 5);
+    rustix::process::kill_process(number(&out), rustix::process::Signal::KILL).unwrap();
+}
+
+#[test]
+fn a_terminal_is_one_and_has_the_size_that_was_asked_for() {
+    let mut host = Host::started(&["/bin/sh", "-c", "tty; stty size; read line; stty size; exit 3"], Some((132, 43)));
+    let mut seen = String::new();
+    while !seen.contains("43 132") {
+        let StreamFrame::Stdout(bytes) = host.next() else { panic!("only output comes from a terminal") };
+        seen.push_str(&String::from_utf8(bytes).unwrap());
+    }
+    assert!(seen.contains("/dev/pts/"), "{seen}");
+    host.send(StreamFrame::Resize(80, 24));
+    host.send(StreamFrame::Stdin(b"go\n".to_vec()));
+    let (rest, _, code) = host.collect();
+    assert!(rest.contains("24 80"), "{rest}");
+    assert_eq!(code, 3);
+}
+
+#[test]
+fn control_c_on_a_terminal_interrupts_the_program() {
+    // A test run in the background inherits an ignored SIGINT; PID 1 of the guest does not.
+    let script = "trap 'exit 130' INT; echo ready; while :; do sleep 1; done";
+    let command = ["/usr/bin/env", "--default-signal=INT", "/bin/sh", "-c", script];
+    let mut host = Host::started(&command, Some((80, 24)));
+    assert!(matches!(host.next(), StreamFrame::Stdout(_)));
+    host.send(StreamFrame::Stdin(vec![3]));
+    assert_eq!(host.collect().2, 128 + 2);
+}
+
+#[test]
+fn the_end_of_input_on_a_terminal_ends_a_reader() {
+    let mut host = Host::started(&["/bin/cat"], Some((80, 24)));
+    host.send(StreamFrame::Stdin(b"line\n".to_vec()));
+    host.send(StreamFrame::Stdin(Vec::new()));
+    assert_eq!(host.collect().2, 0);
+}
+
+#[test]
+fn a_host_that_hangs_up_ends_the_program_even_if_it_ignores_that() {
+    for tty in [None, Some((80, 24))] {
+        let script = "trap '' HUP TERM; echo $$; while :; do sleep 1; done";
+        let mut host = Host::started(&["/bin/sh", "-c", script], tty);
+        let StreamFrame::Stdout(bytes) = host.next() else { panic!("no number") };
+        let pid = number(&String::from_utf8(bytes).unwrap());
+        let ended = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).unwrap();
+        drop(host.frames);
+        assert!(!host.session.join().unwrap(), "the session knows that it was cut");
+        assert!(ready::wait(&ended, PollFlags::IN, deadline()).unwrap());
+    }
+}
