@@ -1,7 +1,7 @@
 //! Boots a kernel on a hypervisor of this host and shows how it ended: for developers and for benches that want the VMM
 //! without the daemon around it.
 //!
-//! `boot KERNEL INITRAMFS CONSOLE [--cpus N] [--memory MIB] [--disk FILE] [--no-doorbell] [--cmdline TEXT] [--seconds N]`
+//! `boot KERNEL INITRAMFS CONSOLE [--cpus N] [--memory MIB] [--disk FILE] [--read-only-disk FILE] [--no-doorbell] [--cmdline TEXT] [--seconds N]`
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -68,9 +68,9 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<(MachineConfig, Dura
             "--cmdline" => config.cmdline = next("TEXT")?,
             "--no-doorbell" => config.no_doorbell = true,
             "--seconds" => patience = Duration::from_secs(next("N")?.parse()?),
-            "--disk" => {
+            "--disk" | "--read-only-disk" => {
                 let path = PathBuf::from(next("FILE")?);
-                let read_only = std::fs::metadata(&path)?.permissions().readonly();
+                let read_only = flag == "--read-only-disk";
                 let file = std::fs::OpenOptions::new().read(true).write(!read_only).open(&path)?;
                 let serial = format!("disk{}", config.disks.len());
                 config.disks.push(DiskConfig { file, path, read_only, serial });

@@ -26,7 +26,7 @@ pub fn start<H: Hypervisor>(hypervisor: &H, parts: EngineParts) -> Result<Box<dy
     };
     let boot = arch::prepare(&memory, &plan)?;
     let vm = Arc::new(hypervisor.create_vm(Arc::clone(&memory), parts.cpus).map_err(stage("creating the machine"))?);
-    let irq_chip = arch::irq_chip(Arc::clone(&vm) as _).ok_or(BootError::Architecture)?;
+    let irq_chip = arch::irq_chip(Arc::clone(&vm) as _, parts.devices.len()).ok_or(BootError::Architecture)?;
     let stop = Arc::new(StopLatch::default());
     let doorbells = (!parts.no_doorbell).then(|| Arc::new(VmDoorbells(Arc::clone(&vm))) as Arc<dyn Doorbells>);
 

@@ -24,6 +24,8 @@ use crate::virtio::vsock::{Vsock, VsockHandle};
 const MEMORY_STEP: u64 = 2 << 20;
 /// The least RAM that a kernel and the agent boot in, in bytes.
 const MEMORY_MIN: u64 = 64 << 20;
+/// The most, in bytes: what the smallest physical address width of current CPUs holds with room to spare.
+const MEMORY_MAX: u64 = 256 << 30;
 
 /// A running VM. Dropping it stops the guest hard without waiting; [`kill`](Self::kill) waits.
 pub struct Machine {
@@ -87,10 +89,12 @@ fn check(config: &MachineConfig) -> Result<(), StartError> {
     if config.cpus == 0 || config.cpus > most {
         return refuse(format!("A machine has 1 to {most} CPUs, not {}", config.cpus));
     }
-    if config.memory_bytes < MEMORY_MIN || !config.memory_bytes.is_multiple_of(MEMORY_STEP) {
+    let possible = MEMORY_MIN..=MEMORY_MAX;
+    if !possible.contains(&config.memory_bytes) || !config.memory_bytes.is_multiple_of(MEMORY_STEP) {
         return refuse(format!(
-            "A machine has at least {} MiB of memory in steps of {} MiB, not {} bytes",
+            "A machine has {} MiB to {} GiB of memory in steps of {} MiB, not {} bytes",
             MEMORY_MIN >> 20,
+            MEMORY_MAX >> 30,
             MEMORY_STEP >> 20,
             config.memory_bytes
         ));
@@ -117,4 +121,61 @@ fn devices(
         devices.push(Box::new(console));
     }
     Ok((devices, handle))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(kernel: Vec<u8>) -> (MachineConfig, tempfile::TempDir) {
+        let place = tempfile::tempdir().expect("a temporary directory");
+        let path = place.path().join("disk");
+        let file = std::fs::File::create_new(&path).expect("a new file");
+        file.set_len(1 << 20).expect("a sparse file");
+        let config = MachineConfig {
+            engine: EngineKind::Kvm,
+            cpus: 2,
+            memory_bytes: MEMORY_MIN,
+            kernel,
+            kernel_path: "vmlinux".into(),
+            initramfs: vec![7; 5000],
+            cmdline: "quiet".into(),
+            disks: vec![DiskConfig { file, path, read_only: true, serial: "root".into() }],
+            console: ConsoleSink { path: place.path().join("console.log"), max_bytes: 1 << 20 },
+            runtime_dir: place.path().into(),
+            no_doorbell: false,
+        };
+        (config, place)
+    }
+
+    fn refused(change: impl FnOnce(&mut MachineConfig)) -> String {
+        let (mut config, _place) = config(Vec::new());
+        change(&mut config);
+        match Machine::start(config) {
+            Ok(_) => panic!("a machine that cannot be"),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn c2_cpus_and_memory_that_cannot_be_are_refused_with_the_limits() {
+        for cpus in [0, crate::arch::MAX_CPUS + 1, 255] {
+            let text = refused(|config| config.cpus = cpus);
+            assert!(text.contains(&format!("1 to {}", crate::arch::MAX_CPUS)), "{text}");
+        }
+        for memory in [0, 1, MEMORY_MIN - MEMORY_STEP, MEMORY_MIN + 4096, MEMORY_MAX + MEMORY_STEP, 1 << 62, u64::MAX] {
+            let text = refused(|config| config.memory_bytes = memory);
+            assert!(text.contains("64 MiB to 256 GiB"), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_engine_of_another_system_is_refused_by_name() {
+        let (mut config, _place) = config(Vec::new());
+        config.engine = EngineKind::Hvf;
+        config.disks.clear();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let error = runtime.block_on(async { Machine::start(config).map(|_| ()) }).expect_err("no HVF backend");
+        assert!(matches!(error, StartError::Unusable(_)), "{error}");
+    }
 }

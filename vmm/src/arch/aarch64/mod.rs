@@ -47,7 +47,7 @@ pub fn port_devices(_stop: &Arc<StopLatch>) -> Vec<(u16, u16, Arc<dyn BusDevice>
 }
 
 /// Makes the interrupt chip.
-pub fn irq_chip(_sink: Arc<dyn MsiSink>) -> Option<IrqChip> {
+pub fn irq_chip(_sink: Arc<dyn MsiSink>, _devices: usize) -> Option<IrqChip> {
     None
 }
 

@@ -131,7 +131,7 @@ mod tests {
     fn devices_are_appended_to_the_command_line() {
         let memory = anonymous(&[(0, RAM)]).expect("4 MiB");
         place_cmdline(&memory, &plan("quiet", 2)).expect("fits");
-        let expected = b"quiet virtio_mmio.device=4K@0xd0000000:5 virtio_mmio.device=4K@0xd0001000:6";
+        let expected = b"quiet virtio_mmio.device=4K@0xd0000000:1 virtio_mmio.device=4K@0xd0001000:2";
         assert_eq!(written_cmdline(&memory), expected);
     }
 

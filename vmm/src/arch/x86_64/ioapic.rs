@@ -1,14 +1,13 @@
-//! The IOAPIC (Intel 82093AA): 24 pins, each with a redirection entry that the guest programs, turned into messages to the
+//! The IOAPIC (Intel 82093AA): pins, each with a redirection entry that the guest programs, turned into messages to the
 //! local APICs. Ours on every hypervisor, so that every boot tests it. Edges only: all our devices are edge-triggered and
 //! acknowledge in their own registers, so no end-of-interrupt has to come back here.
 //!
 //! ```text
-//!   pulse(pin): unmasked ─► message           masked ─► remembered (IRR bit), sent when the guest unmasks the pin
+//!   pulse(pin): unmasked ─► message           masked ─► remembered, sent when the guest unmasks the pin
 //! ```
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::layout::IOAPIC_PINS;
 use crate::bus::BusDevice;
 use crate::irq::{IrqLine, Msi, MsiSink};
 
@@ -36,18 +35,24 @@ pub struct IoApic {
     sink: Arc<dyn MsiSink>,
 }
 
+#[derive(Clone, Copy)]
+struct Entry {
+    bits: u64,
+    /// An edge came while the pin was masked.
+    pending: bool,
+}
+
 struct State {
     id: u32,
     select: u8,
-    entries: [u64; IOAPIC_PINS as usize],
-    /// Edges that came while their pin was masked, one bit per pin.
-    pending: u32,
+    pins: Vec<Entry>,
 }
 
 impl IoApic {
-    /// A chip as after reset: all pins masked.
-    pub fn new(sink: Arc<dyn MsiSink>) -> Self {
-        let state = State { id: 0, select: 0, entries: [MASKED; IOAPIC_PINS as usize], pending: 0 };
+    /// A chip of `pins` pins (at least 1) as after reset: all of them masked.
+    pub fn new(sink: Arc<dyn MsiSink>, pins: u8) -> Self {
+        let entry = Entry { bits: MASKED, pending: false };
+        let state = State { id: 0, select: 0, pins: vec![entry; usize::from(pins.max(1))] };
         Self { state: Mutex::new(state), sink }
     }
 
@@ -67,21 +72,21 @@ impl IoApic {
 
 impl State {
     fn edge(&mut self, pin: u8) -> Option<Msi> {
-        let entry = *self.entries.get(usize::from(pin))?;
-        if entry & MASKED != 0 {
-            self.pending |= 1 << pin;
+        let entry = self.pins.get_mut(usize::from(pin))?;
+        if entry.bits & MASKED != 0 {
+            entry.pending = true;
             return None;
         }
-        Some(message(entry))
+        Some(message(entry.bits))
     }
 
     fn read(&self) -> u32 {
         match self.select {
             REG_ID | REG_ARBITRATION => self.id,
             // Version 0x11 and the highest pin; no EOI register, which came with 0x20.
-            REG_VERSION => 0x11 | u32::from(IOAPIC_PINS - 1) << 16,
+            REG_VERSION => 0x11 | (self.pins.len() as u32 - 1) << 16,
             index => match self.pin(index) {
-                Some((pin, high)) => (self.entries[pin] >> if high { 32 } else { 0 }) as u32,
+                Some((pin, high)) => (self.pins[pin].bits >> if high { 32 } else { 0 }) as u32,
                 None => 0,
             },
         }
@@ -93,24 +98,21 @@ impl State {
             return None;
         }
         let (pin, high) = self.pin(self.select)?;
-        let old = self.entries[pin];
-        let new = if high {
-            old & 0xffff_ffff | u64::from(value) << 32
+        let entry = &mut self.pins[pin];
+        entry.bits = if high {
+            entry.bits & 0xffff_ffff | u64::from(value) << 32
         } else {
-            old & !0xffff_ffff | old & READ_ONLY | u64::from(value) & 0x1_ffff & !READ_ONLY
+            entry.bits & !0xffff_ffff | u64::from(value) & 0x1_ffff & !READ_ONLY
         };
-        self.entries[pin] = new;
-        if new & MASKED == 0 && self.pending & 1 << pin != 0 {
-            self.pending &= !(1 << pin);
-            return Some(message(new));
-        }
-        None
+        let due = entry.bits & MASKED == 0 && std::mem::take(&mut entry.pending);
+        due.then(|| message(entry.bits))
     }
 
     /// Which pin's entry a register number means, and whether its upper half.
     fn pin(&self, register: u8) -> Option<(usize, bool)> {
         let index = register.checked_sub(REG_TABLE)?;
-        (index < IOAPIC_PINS * 2).then_some((usize::from(index / 2), index % 2 == 1))
+        let pin = usize::from(index / 2);
+        (pin < self.pins.len()).then_some((pin, index % 2 == 1))
     }
 }
 
@@ -184,9 +186,11 @@ mod tests {
         }
     }
 
+    const PINS: u8 = 8;
+
     fn chip() -> (IoApic, Arc<Sink>) {
         let sink = Arc::new(Sink::default());
-        (IoApic::new(sink.clone()), sink)
+        (IoApic::new(sink.clone(), PINS), sink)
     }
 
     fn set(chip: &IoApic, register: u8, value: u32) {
@@ -225,9 +229,9 @@ mod tests {
     #[test]
     fn registers_read_back_and_read_only_bits_stay() {
         let (chip, _) = chip();
-        assert_eq!(get(&chip, REG_VERSION), 0x0017_0011);
+        assert_eq!(get(&chip, REG_VERSION), 0x0007_0011);
         set(&chip, REG_VERSION, u32::MAX);
-        assert_eq!(get(&chip, REG_VERSION), 0x0017_0011);
+        assert_eq!(get(&chip, REG_VERSION), 0x0007_0011);
         set(&chip, REG_TABLE, u32::MAX);
         assert_eq!(get(&chip, REG_TABLE), 0x1_ffff & !(READ_ONLY as u32));
         set(&chip, REG_TABLE + 1, 0x0500_0000);
@@ -249,7 +253,7 @@ mod tests {
                 }
             }
         }
-        chip.pulse(IOAPIC_PINS);
+        chip.pulse(PINS);
         chip.pulse(255);
         assert!(sink.0.lock().expect("unpoisoned").is_empty());
     }

@@ -51,14 +51,15 @@ pub const LOCAL_APIC: u64 = 0xfee0_0000;
 /// Three pages that KVM wants for itself on Intel hosts, where no RAM and no device is.
 pub const KVM_TSS: u64 = 0xfffb_d000;
 
-/// Input pins of the IOAPIC.
-pub const IOAPIC_PINS: u8 = 24;
-/// First pin given to a virtio device; those below belong to the PC's old devices.
-const FIRST_VIRTIO_IRQ: u8 = 5;
+/// Most input pins of the IOAPIC; a machine has as many as it uses, because Linux reads and writes every pin's entry
+/// several times while it boots, and each access is an exit.
+pub const MAX_IOAPIC_PINS: u8 = 24;
+/// First pin given to a virtio device. Pin 0 stays free, because Linux takes interrupt 0 for "none".
+const FIRST_VIRTIO_IRQ: u8 = 1;
 const VIRTIO_BASE: u64 = 0xd000_0000;
 const VIRTIO_WINDOW: u64 = 0x1000;
 /// How many virtio devices fit: one pin each.
-pub const SLOTS: usize = (IOAPIC_PINS - FIRST_VIRTIO_IRQ) as usize;
+pub const SLOTS: usize = (MAX_IOAPIC_PINS - FIRST_VIRTIO_IRQ) as usize;
 
 /// First serial port.
 pub const COM1: u16 = 0x3f8;
@@ -79,6 +80,12 @@ pub fn slot(index: usize) -> Option<Slot> {
     Some(Slot { address, size: VIRTIO_WINDOW, irq: FIRST_VIRTIO_IRQ + index })
 }
 
+/// How many pins a machine with that many virtio devices has.
+pub fn ioapic_pins(devices: usize) -> u8 {
+    u8::try_from(devices)
+        .map_or(MAX_IOAPIC_PINS, |devices| devices.saturating_add(FIRST_VIRTIO_IRQ).min(MAX_IOAPIC_PINS))
+}
+
 /// Guest RAM as `(first address, bytes)`: below the gap, and what is left above 4 GiB.
 pub fn ram_ranges(bytes: u64) -> Vec<(u64, u64)> {
     if bytes <= GAP_START {
@@ -95,7 +102,9 @@ mod tests {
     fn slots_have_their_own_pin_and_end_before_the_ioapic() {
         let all: Vec<_> = (0..).map_while(slot).collect();
         assert_eq!(all.len(), SLOTS);
-        assert!(all.iter().all(|slot| slot.irq < IOAPIC_PINS && slot.address + slot.size <= IOAPIC));
+        assert!(all.iter().all(|slot| slot.irq < MAX_IOAPIC_PINS && slot.address + slot.size <= IOAPIC));
+        assert!((0..all.len()).all(|index| all[index].irq < ioapic_pins(index + 1)));
+        assert_eq!(ioapic_pins(usize::MAX), MAX_IOAPIC_PINS);
         assert!(all.windows(2).all(|pair| pair[0].address + pair[0].size == pair[1].address));
     }
 

@@ -41,7 +41,7 @@ pub fn prepare(memory: &GuestMemory, plan: &BootPlan<'_>) -> Result<BootState, B
     let initramfs = boot_params::place_initramfs(memory, plan.initramfs, kernel.end, low_end)?;
     boot_params::place_cmdline(memory, plan)?;
     boot_params::place_zero_page(memory, initramfs, &ram)?;
-    mptable::place(memory, plan.cpus)?;
+    mptable::place(memory, plan.cpus, layout::ioapic_pins(plan.devices))?;
     registers::long_mode(memory, kernel.entry)
 }
 
@@ -65,9 +65,15 @@ impl IrqChip {
     }
 }
 
-/// Makes the interrupt chip, which delivers through `sink`.
-pub fn irq_chip(sink: Arc<dyn MsiSink>) -> Option<IrqChip> {
-    Some(IrqChip(Arc::new(IoApic::new(sink))))
+/// Makes the interrupt chip for that many virtio devices; it delivers through `sink`.
+pub fn irq_chip(sink: Arc<dyn MsiSink>, devices: usize) -> Option<IrqChip> {
+    Some(IrqChip(Arc::new(IoApic::new(sink, layout::ioapic_pins(devices)))))
+}
+
+/// An ELF kernel that holds nothing but `code`, loaded and entered at `entry`; for tests of backends.
+#[cfg(test)]
+pub(crate) fn tiny_kernel(entry: u64, code: &[u8]) -> Vec<u8> {
+    kernel::tests::elf(entry, &[(entry, 0x1000, code)])
 }
 
 #[cfg(test)]

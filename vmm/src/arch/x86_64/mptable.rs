@@ -24,9 +24,9 @@ const EDGE_HIGH: u16 = 0b0101;
 const ISA_BUS: u8 = 0;
 const ALL_LOCAL_APICS: u8 = 0xff;
 
-/// Writes floating pointer and table for `cpus` CPUs with APIC ids 0, 1, ….
-pub fn place(memory: &GuestMemory, cpus: u8) -> Result<(), BootError> {
-    let table = table(cpus);
+/// Writes floating pointer and table for `cpus` CPUs with APIC ids 0, 1, … and an IOAPIC of `pins` pins.
+pub fn place(memory: &GuestMemory, cpus: u8, pins: u8) -> Result<(), BootError> {
+    let table = table(cpus, pins);
     if table.len() as u64 > layout::MP_FLOATING - layout::MP_TABLE {
         return Err(BootError::Memory);
     }
@@ -46,7 +46,7 @@ fn floating_pointer() -> [u8; 16] {
     pointer
 }
 
-fn table(cpus: u8) -> Vec<u8> {
+fn table(cpus: u8, pins: u8) -> Vec<u8> {
     let ioapic_id = cpus;
     let mut entries = Vec::new();
     let mut count = 0u16;
@@ -64,7 +64,7 @@ fn table(cpus: u8) -> Vec<u8> {
     let [a, b, c, d] = (layout::IOAPIC as u32).to_le_bytes();
     entry(&[ENTRY_IOAPIC, ioapic_id, APIC_VERSION, 1, a, b, c, d]);
     let [low, high] = EDGE_HIGH.to_le_bytes();
-    for pin in 0..layout::IOAPIC_PINS {
+    for pin in 0..pins {
         entry(&[ENTRY_INTERRUPT, TYPE_INT, low, high, ISA_BUS, pin, ioapic_id, pin]);
     }
     entry(&[ENTRY_LOCAL_INTERRUPT, TYPE_NMI, 0, 0, ISA_BUS, 0, ALL_LOCAL_APICS, 1]);
@@ -100,7 +100,7 @@ mod tests {
     fn tables_add_up_to_zero_and_their_lengths_are_true() {
         assert_eq!(sum(&floating_pointer()), 0);
         for cpus in [1, 2, layout::MAX_CPUS] {
-            let table = table(cpus);
+            let table = table(cpus, layout::MAX_IOAPIC_PINS);
             assert_eq!(sum(&table), 0);
             assert_eq!(usize::from(u16::from_le_bytes([table[4], table[5]])), table.len());
             assert_eq!(table.len(), 44 + usize::from(cpus) * 20 + 8 + 8 + 24 * 8 + 8);
@@ -110,13 +110,13 @@ mod tests {
     #[test]
     fn the_largest_machine_fits_its_room() {
         let memory = crate::memory::anonymous(&[(0, 1 << 20)]).expect("1 MiB");
-        place(&memory, layout::MAX_CPUS).expect("the room is made for the most CPUs");
+        place(&memory, layout::MAX_CPUS, layout::MAX_IOAPIC_PINS).expect("the room is made for the most CPUs");
         assert_eq!(memory.read_obj::<[u8; 4]>(GuestAddress(layout::MP_FLOATING)).expect("in RAM"), *b"_MP_");
     }
 
     #[test]
     fn exactly_one_cpu_boots() {
-        let table = table(3);
+        let table = table(3, 5);
         let flags: Vec<_> = table[44..44 + 60].chunks(20).map(|entry| (entry[1], entry[3])).collect();
         assert_eq!(flags, [(0, 3), (1, 1), (2, 1)]);
     }

@@ -44,7 +44,7 @@ impl KvmVm {
         let fd = kvm.create_vm().map_err(failed("KVM_CREATE_VM"))?;
         fd.set_tss_address(layout::KVM_TSS as usize).map_err(failed("KVM_SET_TSS_ADDR"))?;
         let mut split = kvm_enable_cap { cap: Cap::SplitIrqchip as u32, ..Default::default() };
-        split.args[0] = layout::IOAPIC_PINS.into();
+        split.args[0] = layout::MAX_IOAPIC_PINS.into();
         fd.enable_cap(&split).map_err(failed("KVM_CAP_SPLIT_IRQCHIP"))?;
         map(&fd, &memory)?;
         let host_cpuid = kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES).map_err(failed("KVM_GET_SUPPORTED_CPUID"))?;
