@@ -16,6 +16,7 @@ mod handover;
 mod monitor;
 mod qemu;
 mod supervisor;
+mod tsc;
 /// The transport: our devices for QEMU's queues.
 #[path = "../virtio/vhost_user/mod.rs"]
 pub mod vhost_user;
@@ -79,6 +80,7 @@ type Prepared = (Supervisor, watch::Receiver<Option<Stop>>);
 
 /// Makes everything that QEMU is to inherit, and the command that starts it.
 fn prepare(program: std::path::PathBuf, parts: EngineParts, fate: &Arc<Fate>) -> Result<Prepared, QemuError> {
+    let counter = tsc::Sample::take();
     let kernel = Handover::new("kernel", &parts.kernel)?;
     let initramfs = Arc::new(Handover::new("initramfs", &parts.initramfs)?);
     let mut wiring = Wiring::default();
@@ -95,6 +97,7 @@ fn prepare(program: std::path::PathBuf, parts: EngineParts, fate: &Arc<Fate>) ->
         kernel: wiring.file(&kernel)?,
         initramfs: wiring.file(&initramfs)?,
         cmdline: parts.cmdline,
+        tsc_khz: counter.and_then(tsc::Sample::kilohertz),
         console: console.theirs,
         monitor: monitor.theirs,
         devices: wiring.devices,

@@ -56,6 +56,7 @@ impl Supervisor {
         let mut monitor = Monitor::new(monitor);
         let ready = monitor.wait_ready(START_DEADLINE);
         kernel.scrub();
+        drop(kernel);
         let mut reason = None;
         if ready.is_ok() {
             let _ = started.send(Ok(()));
@@ -71,7 +72,7 @@ impl Supervisor {
             let _ = started.send(Err(if silent { QemuError::Silent } else { QemuError::Ended(words) }));
             return;
         }
-        let stop = fate.reason().or(reason).unwrap_or_else(|| crash(status, &words));
+        let stop = fate.fulfilled().or(reason).unwrap_or_else(|| crash(status, &words));
         tracing::info!(?stop, "QEMU ended");
         stopped.send_replace(Some(stop));
     }
