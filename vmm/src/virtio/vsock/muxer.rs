@@ -13,6 +13,7 @@ use super::connection::{Connection, End};
 use super::host::Listener;
 use super::packet::{HEADER_LEN, Header, Op, Payload, TYPE_STREAM};
 use super::strays::Strays;
+use crate::rate_limit::RateLimit;
 use crate::virtio::queue::QueueError;
 
 /// Connections of both directions together, including those that wait for their last RST.
@@ -59,8 +60,8 @@ pub struct Muxer {
     clock: Instant,
     next_tick: Option<Instant>,
     attention: bool,
-    dropped: u64,
-    broken: u64,
+    dropped: RateLimit,
+    broken: RateLimit,
 }
 
 impl Muxer {
@@ -82,8 +83,8 @@ impl Muxer {
             clock: Instant::now(),
             next_tick: None,
             attention: false,
-            dropped: 0,
-            broken: 0,
+            dropped: RateLimit::default(),
+            broken: RateLimit::default(),
         }
     }
 
@@ -116,7 +117,7 @@ impl Muxer {
 
     /// A packet that the guest sent is too short or too strange to have a header.
     pub fn note_malformed(&mut self) {
-        self.count_dropped("malformed packet");
+        self.warn_dropped("malformed packet");
     }
 
     fn find(&mut self, ports: Ports, request: bool) -> Option<Id> {
@@ -152,14 +153,13 @@ impl Muxer {
         if self.strays.owe(header, self.guest_cid) {
             self.attention |= !self.strays.is_empty();
         } else {
-            self.count_dropped("too many refusals are waiting for the guest");
+            self.warn_dropped("too many refusals are waiting for the guest");
         }
     }
 
-    fn count_dropped(&mut self, reason: &'static str) {
-        self.dropped = self.dropped.saturating_add(1);
-        if self.dropped.is_power_of_two() {
-            tracing::warn!(reason, total = self.dropped, "vsock packets of the guest dropped");
+    fn warn_dropped(&mut self, reason: &'static str) {
+        if let Some(suppressed) = self.dropped.allow() {
+            tracing::warn!(reason, suppressed, "vsock packet of the guest dropped");
         }
     }
 
@@ -311,9 +311,8 @@ impl Muxer {
 
     /// The driver broke a ring, which ends everything as [`reset`](Self::reset) does.
     pub fn break_down(&mut self, error: &QueueError) {
-        self.broken = self.broken.saturating_add(1);
-        if self.broken.is_power_of_two() {
-            tracing::warn!(%error, times = self.broken, "vsock stopped until the guest resets it");
+        if let Some(suppressed) = self.broken.allow() {
+            tracing::warn!(%error, suppressed, "vsock stopped until the guest resets it");
         }
         self.reset();
     }

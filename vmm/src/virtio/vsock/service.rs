@@ -26,7 +26,7 @@ struct Rings {
 }
 
 /// What to do after a round.
-enum Next {
+pub(super) enum Next {
     Again,
     Wait(Option<Instant>),
     Stop,
@@ -94,7 +94,8 @@ impl Service {
         }
     }
 
-    fn round(&self) -> Next {
+    /// Serves what is there, on both rings.
+    pub fn round(&self) -> Next {
         let mut slot = self.rings.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(rings) = slot.as_mut() else { return Next::Stop };
         let outcome = rings.round(&self.shared);

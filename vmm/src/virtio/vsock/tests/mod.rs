@@ -1,5 +1,5 @@
-//! Tests of the vsock device: the muxer by itself (`catalogue`, `half_close`, `model`), and the whole device behind a guest
-//! twin (`device`, `bulk`).
+//! Tests of the vsock device: the muxer by itself (`catalogue`, `half_close`, `model`), single rounds of the service
+//! (`service`), and the whole device behind a guest twin (`device`, `bulk`).
 
 mod bench;
 mod bulk;
@@ -8,3 +8,4 @@ mod device;
 mod guest;
 mod half_close;
 mod model;
+mod service;
