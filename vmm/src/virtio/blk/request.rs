@@ -173,7 +173,7 @@ fn ranges(queue: &Virtqueue, body: &[Span], most: u32) -> Result<Result<Vec<Segm
     }
     let mut segments = Vec::new();
     let mut rest = body.to_vec();
-    while let Some((one, later)) = split(&rest, HEADER).filter(|_| !rest.is_empty()) {
+    while let Some((one, later)) = split(&rest, HEADER) {
         let raw = copy(queue, &one)?;
         segments.push(Segment { sector: le64(&raw[..8]), sectors: le32(&raw[8..12]), flags: le32(&raw[12..]) });
         rest = later;

@@ -1,7 +1,7 @@
 //! The thread of a block device: waits for the doorbell, takes requests in order, does them one by one on the disk. In
 //! order and one by one means that a FLUSH is answered only after everything answered before it is durable.
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -109,7 +109,7 @@ impl Backend {
         }
     }
 
-    fn attempt(&mut self, operation: &Operation, memory: &GuestMemory) -> std::io::Result<()> {
+    fn attempt(&mut self, operation: &Operation, memory: &GuestMemory) -> io::Result<()> {
         match operation {
             Operation::Read { offset, into } => self.disk.read(*offset, &slices(memory, into)?),
             Operation::Write { offset, from } => self.disk.write(*offset, &slices(memory, from)?),
@@ -132,7 +132,7 @@ impl Backend {
         }
     }
 
-    fn flush(&mut self) -> std::io::Result<()> {
+    fn flush(&mut self) -> io::Result<()> {
         if self.read_only {
             return Ok(());
         }
@@ -143,7 +143,7 @@ impl Backend {
         })
     }
 
-    fn warn(&mut self, operation: &Operation, error: &std::io::Error) {
+    fn warn(&mut self, operation: &Operation, error: &io::Error) {
         // Of a failed flush `flush` has said all, whatever else was logged lately.
         let Some(suppressed) = (!self.failed).then(|| self.warnings.allow()).flatten() else { return };
         let disk = self.path.display();
@@ -160,7 +160,7 @@ impl Backend {
 }
 
 /// Spans of guest memory as what the disk reads from or writes to.
-fn slices<'a>(memory: &'a GuestMemory, spans: &[Span]) -> std::io::Result<Vec<VolatileSlice<'a>>> {
+fn slices<'a>(memory: &'a GuestMemory, spans: &[Span]) -> io::Result<Vec<VolatileSlice<'a>>> {
     let slices = spans.iter().flat_map(|span| memory.get_slices(span.addr, span.len as usize));
-    slices.collect::<Result<_, _>>().map_err(std::io::Error::other)
+    slices.collect::<Result<_, _>>().map_err(io::Error::other)
 }

@@ -135,49 +135,45 @@ impl RotatedFile {
 
     /// Writes a note about `lost` bytes, if any, and the batch. Returns how many bytes are lost after that.
     fn append_after_loss(&mut self, lost: u64, batch: &VecDeque<u8>, warnings: &mut RateLimit) -> u64 {
-        let note = match lost {
-            0 => String::new(),
-            _ => format!("\r\n[lighter: {lost} bytes of console output are missing here]\r\n"),
-        };
-        let (first, second) = batch.as_slices();
-        let mut left = batch.len() as u64 + lost;
-        for (part, counts) in [(note.as_bytes(), 0), (first, 1), (second, 1)] {
-            let (written, outcome) = self.append(part);
-            left -= written as u64 * counts;
-            if let Err(error) = outcome {
-                if let Some(suppressed) = warnings.allow() {
-                    tracing::warn!(path = %self.path.display(), %error, suppressed, "Console output is being lost");
-                }
-                return left;
-            }
-            if counts == 0 {
-                left -= lost;
-            }
+        let mut left = lost + batch.len() as u64;
+        if let Err(error) = self.append_counting(lost, batch, &mut left)
+            && let Some(suppressed) = warnings.allow()
+        {
+            tracing::warn!(path = %self.path.display(), %error, suppressed, "Console output is being lost");
         }
         left
     }
 
-    /// Appends as much as can be, and says how much that was.
-    fn append(&mut self, bytes: &[u8]) -> (usize, io::Result<()>) {
-        let mut written = 0;
-        while written < bytes.len() {
-            if self.size >= self.each
-                && let Err(error) = self.rotate()
-            {
-                return (written, Err(error));
+    fn append_counting(&mut self, lost: u64, batch: &VecDeque<u8>, left: &mut u64) -> io::Result<()> {
+        if lost > 0 {
+            let note = format!("\r\n[lighter: {lost} bytes of console output are missing here]\r\n");
+            self.append(note.as_bytes(), &mut (note.len() as u64))?;
+            *left -= lost;
+        }
+        let (first, second) = batch.as_slices();
+        self.append(first, left)?;
+        self.append(second, left)
+    }
+
+    /// Appends bytes, and counts `left` down as they reach the file.
+    fn append(&mut self, mut bytes: &[u8], left: &mut u64) -> io::Result<()> {
+        while !bytes.is_empty() {
+            if self.size >= self.each {
+                self.rotate()?;
             }
             let room = usize::try_from(self.each - self.size).unwrap_or(usize::MAX);
-            match self.file.write(&bytes[written..][..room.min(bytes.len() - written)]) {
-                Ok(0) => return (written, Err(io::ErrorKind::WriteZero.into())),
+            match self.file.write(&bytes[..room.min(bytes.len())]) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(count) => {
-                    written += count;
+                    bytes = &bytes[count..];
                     self.size += count as u64;
+                    *left -= count as u64;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return (written, Err(error)),
+                Err(error) => return Err(error),
             }
         }
-        (written, Ok(()))
+        Ok(())
     }
 
     /// Makes the full file the old one. Where that cannot be (somebody holds it open on Windows), starts it over: the bound
