@@ -1,10 +1,14 @@
 //! The real image, engines and machines, for the daemon. Called through `machine::Platform`.
 
+use std::collections::BTreeMap;
+use std::io;
 use std::sync::Arc;
 
-use lighter_vmm::{EngineKind, MachineConfig};
+use lighter_vmm::virtio::vsock;
+use lighter_vmm::{EngineKind, MachineConfig, Stop, hv};
 
-use crate::machine::{Cause, Chosen, GuestImage, Machine, Platform};
+use crate::guest::{BoxFuture, BoxedStream};
+use crate::machine::{Cause, Chosen, End, GuestImage, Incoming, Machine, Platform};
 
 /// This host.
 #[derive(Debug)]
@@ -15,11 +19,54 @@ impl Platform for ThisHost {
         Err("This build has no guest image".into())
     }
 
-    fn choose(&self, _wish: Option<EngineKind>) -> Result<Chosen, Cause> {
-        Err("This build has no engine".into())
+    fn choose(&self, wish: Option<EngineKind>) -> Result<Chosen, Cause> {
+        let chosen = hv::choose(wish)?;
+        Ok(Chosen { engine: chosen.engine, why: chosen.why })
     }
 
-    fn start(&self, _config: MachineConfig) -> Result<Arc<dyn Machine>, Cause> {
-        Err("This build has no engine".into())
+    fn start(&self, config: MachineConfig) -> Result<Arc<dyn Machine>, Cause> {
+        Ok(Arc::new(Running(lighter_vmm::Machine::start(config)?)))
+    }
+}
+
+struct Running(lighter_vmm::Machine);
+
+impl Machine for Running {
+    fn dial(&self, port: u32) -> BoxFuture<'_, io::Result<BoxedStream>> {
+        Box::pin(async move {
+            let stream = self.0.vsock().dial(port).await.map_err(io::Error::other)?;
+            Ok(Box::new(stream) as BoxedStream)
+        })
+    }
+
+    fn listen(&self, port: u32) -> Box<dyn Incoming> {
+        Box::new(Calls(self.0.vsock().listen(port)))
+    }
+
+    fn wait(&self) -> BoxFuture<'_, End> {
+        Box::pin(async {
+            match self.0.wait().await {
+                Stop::Reset => End::Reset,
+                Stop::PoweredOff => End::PoweredOff,
+                Stop::Killed => End::Killed,
+                Stop::Crashed { reason } => End::Crashed(reason),
+            }
+        })
+    }
+
+    fn kill(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.0.kill())
+    }
+
+    fn exits(&self) -> BTreeMap<String, u64> {
+        self.0.stats().exits.into_iter().map(|(reason, count)| (reason.to_owned(), count)).collect()
+    }
+}
+
+struct Calls(vsock::Incoming);
+
+impl Incoming for Calls {
+    fn accept(&mut self) -> BoxFuture<'_, Option<BoxedStream>> {
+        Box::pin(async { Some(Box::new(self.0.accept().await?) as BoxedStream) })
     }
 }

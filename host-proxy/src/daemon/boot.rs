@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use lighter_protocol::paths;
 use lighter_vmm::cpio::{self, Entry};
-use lighter_vmm::{ConsoleSink, DiskConfig, EngineKind, MachineConfig};
+use lighter_vmm::{ConsoleSink, DiskConfig, MachineConfig};
 
 use super::board::Board;
 use super::disk::{self, DiskError};
@@ -20,8 +20,8 @@ use crate::settings::{GIB, Settings};
 #[derive(Debug, thiserror::Error)]
 pub enum PrepareError {
     /// Missing or altered.
-    #[error("The guest image cannot be used")]
-    Image(#[source] Cause),
+    #[error(transparent)]
+    Image(Cause),
     /// A part of the image went away after it was checked.
     #[error("Cannot read {path}, a part of the guest image")]
     ImagePart {
@@ -34,8 +34,8 @@ pub enum PrepareError {
     #[error(transparent)]
     Disk(#[from] DiskError),
     /// No engine works here.
-    #[error("No engine can run a machine here")]
-    Engine(#[source] Cause),
+    #[error(transparent)]
+    Engine(Cause),
     /// The system gives no random numbers.
     #[error("The system gives no random numbers for the boot secret: {0}")]
     Random(getrandom::Error),
@@ -55,16 +55,6 @@ pub struct Prepared {
     pub data_disk_blank: bool,
 }
 
-/// The name of an engine as users write it.
-pub fn engine_name(engine: EngineKind) -> &'static str {
-    match engine {
-        EngineKind::Kvm => "kvm",
-        EngineKind::Whp => "whp",
-        EngineKind::Hvf => "hvf",
-        EngineKind::Software => "software",
-    }
-}
-
 /// Does everything that comes before the machine's start, in order.
 pub fn prepare(
     platform: &dyn Platform,
@@ -74,9 +64,9 @@ pub fn prepare(
 ) -> Result<Prepared, PrepareError> {
     board.stage("engine", "choosing the engine");
     let chosen = platform.choose(settings.engine.kind()).map_err(PrepareError::Engine)?;
-    board.learn(Some(engine_name(chosen.engine)), []);
+    board.learn(Some(chosen.engine.name()), []);
     if let Some(why) = &chosen.why {
-        board.stage("engine-chosen", &format!("engine {}: {why}", engine_name(chosen.engine)));
+        board.stage("engine-chosen", why);
     }
     board.stage("image", "checking the guest image");
     let image = platform.image().map_err(PrepareError::Image)?;

@@ -20,9 +20,6 @@ const MOST_CALLERS: usize = 8;
 /// Why there is no agent.
 #[derive(Debug, thiserror::Error)]
 pub enum HelloError {
-    /// The machine went away.
-    #[error("The machine ended")]
-    Gone,
     /// Image and program do not belong together.
     #[error(
         "The guest image speaks version {theirs} of the protocol and this program version {ours}: build the image again"
@@ -73,7 +70,8 @@ pub async fn greet(machine: &Arc<dyn Machine>, welcome: &Welcome) -> Result<Even
     loop {
         tokio::select! {
             caller = incoming.accept(), if callers.len() < MOST_CALLERS => {
-                let caller = caller.ok_or(HelloError::Gone)?;
+                // The machine is gone, and whoever called this waits for that too.
+                let Some(caller) = caller else { return std::future::pending().await };
                 let welcome = welcome.clone();
                 callers.spawn(async move { tokio::time::timeout(CALLER, admit(caller, &welcome)).await });
             }

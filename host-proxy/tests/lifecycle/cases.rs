@@ -141,7 +141,7 @@ cases! {
         for (mode, words) in [
             ("panic", &["crashed or reset", "no init"][..]),
             ("fails", &["failed at data", "LUKS volume", "never formatted"]),
-            ("no-engine", &["No engine can run a machine here", "apt install qemu-system-x86"]),
+            ("no-engine", &["/dev/kvm is missing", "apt install qemu-system-x86"]),
         ] {
             lab.mode(mode);
             let said = lab.lighter(&["start"]);

@@ -1,6 +1,9 @@
 //! The command line and the daemon as processes, over a machine in memory: locks, sockets, signals, crashes. A harness of
 //! its own, because the same binary is also the program under test (see `lab`).
 
+// Not every lint sees that a harness of its own is a test.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod cases;
 mod guest;
 mod lab;
