@@ -24,7 +24,7 @@ pub async fn ascend(
     board.stage("boot", "booting the guest");
     let greeted = tokio::time::timeout(patience.hello, hello::greet(machine, welcome)).await;
     let events = events.insert(greeted.map_err(|_| Fault::late("the agent's hello", patience.hello))??);
-    board.stage("hello", "the guest's agent is there");
+    board.stage("agent", "the guest's agent is there");
     let ready = tokio::time::timeout(patience.ready, until_ready(board, events, patience.stage)).await;
     let version = ready.map_err(|_| Fault::late("dockerd", patience.ready))??;
     board.learn(None, [("engine".to_owned(), version)]);
@@ -63,6 +63,7 @@ async fn until_ready(board: &Board, events: &mut Events, patience: Duration) -> 
 pub fn stage_text(name: &str) -> &str {
     match name {
         "pid1" => "the guest's kernel is up",
+        "hello" => "the agent was welcomed",
         "root" => "the guest's system is mounted",
         "data" => "the data disk is mounted",
         "containerd" => "containerd is up",

@@ -390,7 +390,7 @@ cases! {
         assert_eq!(said.code, Some(0), "{said:#?}");
         let timeline: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
         let names: Vec<&str> = timeline["stages"].as_array().unwrap().iter().filter_map(|stage| stage["name"].as_str()).collect();
-        for name in ["image", "machine", "boot", "hello", "pid1", "containerd", "dockerd", "ready", "ping"] {
+        for name in ["image", "machine", "boot", "agent", "pid1", "containerd", "dockerd", "ready", "ping"] {
             assert!(names.contains(&name), "{name} is not in {names:?}");
         }
         assert_eq!(timeline["exits"]["hlt"], 7);
