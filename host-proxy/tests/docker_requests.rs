@@ -4,7 +4,7 @@
 
 mod stand_in;
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use stand_in::{End, Machine, soon};
 use tokio::{io::AsyncWriteExt, time::sleep};
@@ -58,6 +58,22 @@ async fn bytes_pass_unchanged_and_connections_are_kept() {
     drop(client);
     engine.expect_end().await;
     soon("task", served).await.unwrap();
+}
+
+/// System calls are what a small request costs; on a socket two waits come on top.
+#[tokio::test]
+async fn a_request_on_a_kept_connection_costs_one_read_and_one_write_per_side() {
+    let mut machine = Machine::new();
+    let (mut client, _served) = machine.client();
+    let mut engine = asked(&mut machine, &mut client, GET).await;
+    engine.send(OK).await;
+    client.expect(OK).await;
+    let count = |end: &End| end.operations.load(Ordering::SeqCst);
+    let before = (count(&client), count(&engine));
+    for _ in 0..10 {
+        exchange(&mut client, &mut engine, GET, OK).await;
+    }
+    assert_eq!((count(&client) - before.0, count(&engine) - before.1), (20, 20));
 }
 
 #[tokio::test]
@@ -374,7 +390,8 @@ async fn h8_a_refused_expectation_ends_the_connection_because_the_body_may_never
     let (mut client, served) = machine.client();
     let head = "PUT /archive HTTP/1.1\r\nContent-Length: 25\r\nExpect: 100-continue\r\n\r\n";
     let mut engine = asked(&mut machine, &mut client, head).await;
-    let answer = "HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\nno";
+    // Another interim answer is no invitation.
+    let answer = "HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\nno";
     engine.send(answer).await;
     client.expect(answer).await;
     client.expect_end().await;

@@ -16,7 +16,7 @@ use super::{
     peer::{Inlet, NoHead, Outlet, Peer},
     refusal::Refusal,
     request::Request,
-    response::{self, Next},
+    response::{self, Answer, Next},
     upload::{Lost, Upload},
 };
 use crate::guest::Stream;
@@ -44,19 +44,20 @@ pub(super) async fn run<C: Stream, G: Stream>(
     reused: bool,
 ) -> Outcome {
     let mut upload = Upload::new(&mut client.inlet, &mut guest.outlet, head, request.body.clone());
-    let mut answer = Answer { guest: &mut guest.inlet, client: &mut client.outlet, request, reused, continued: false };
-    let (head, next) = match beside(&mut upload, answer.head()).await {
+    let mut download =
+        Download { guest: &mut guest.inlet, client: &mut client.outlet, request, reused, continued: false };
+    let (head, answer) = match beside(&mut upload, download.head()).await {
         Ok(Ok(found)) => found,
         Ok(Err(outcome)) => return outcome,
         Err(Lost::Client) => return Outcome::Abort,
         Err(Lost::Malformed(error)) => return Outcome::Refuse(Refusal::bad_request(&error)),
     };
     upload.answered();
-    let (body, persistent) = match next {
-        Next::Body { body, persistent } => (body, persistent && request.persistent),
-        Next::Raw | Next::Interim => return raw(client, guest).await,
+    let (body, persistent) = match answer {
+        Answer::Raw => return raw(client, guest).await,
+        Answer::Body { body, persistent } => (body, persistent && request.persistent),
     };
-    match beside(&mut upload, answer.message(head, body)).await {
+    match beside(&mut upload, download.message(head, body)).await {
         Ok(Ok(())) => {}
         Ok(Err(Truncated)) | Err(_) => return Outcome::Abort,
     }
@@ -65,7 +66,7 @@ pub(super) async fn run<C: Stream, G: Stream>(
     }
     if !upload.complete() {
         // Without a 100 the client may well leave its body out, and nobody could tell it from the next request.
-        if request.expects_continue && !answer.continued {
+        if request.expects_continue && !download.continued {
             return Outcome::Close;
         }
         if upload.send().await.is_err() || !upload.complete() {
@@ -101,7 +102,7 @@ async fn beside<C: Stream, G: Stream, T>(
 struct Truncated;
 
 /// The answer's way, guest to client.
-struct Answer<'a, C, G> {
+struct Download<'a, C, G> {
     guest: &'a mut Inlet<G>,
     client: &'a mut Outlet<C>,
     request: &'a Request,
@@ -110,9 +111,9 @@ struct Answer<'a, C, G> {
     continued: bool,
 }
 
-impl<C: Stream, G: Stream> Answer<'_, C, G> {
+impl<C: Stream, G: Stream> Download<'_, C, G> {
     /// Waits, for as long as it takes, for the head of the final answer; passes interim ones on.
-    async fn head(&mut self) -> Result<(usize, Next), Outcome> {
+    async fn head(&mut self) -> Result<(usize, Answer), Outcome> {
         loop {
             let mut length = match self.guest.head().await {
                 Ok(length) => length,
@@ -122,11 +123,11 @@ impl<C: Stream, G: Stream> Answer<'_, C, G> {
                 Err(NoHead::Ended) => return Err(Outcome::Refuse(Refusal::bad_gateway(&"the connection was closed"))),
             };
             match response::parse(&self.guest.bytes()[..length], self.request) {
-                Ok(Next::Interim) => {
+                Ok(Next::Interim { continues }) => {
                     self.client.send(self.guest, &mut length).await.map_err(|_| Outcome::Abort)?;
-                    self.continued = true;
+                    self.continued |= continues;
                 }
-                Ok(next) => return Ok((length, next)),
+                Ok(Next::Final(answer)) => return Ok((length, answer)),
                 Err(error) => return Err(Outcome::Refuse(Refusal::bad_gateway(&error))),
             }
         }

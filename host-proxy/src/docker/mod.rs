@@ -13,10 +13,10 @@
 //! mean the same on both hops and pass through too. There is no pool and no task: one future holds two buffers,
 //! which never exceed 64 KiB outside a head, and dropping it closes both sides.
 
-mod body;
-mod chunked;
+pub mod body;
+pub mod chunked;
 mod exchange;
-mod head;
+pub mod head;
 mod hijack;
 mod peer;
 mod refusal;

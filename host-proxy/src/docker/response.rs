@@ -8,27 +8,32 @@ use super::{
     request::Request,
 };
 
-/// What the proxy does behind a response head.
+/// What follows a response head.
 #[derive(Debug)]
-pub enum Next {
-    /// 1xx: another head follows.
-    Interim,
+pub(super) enum Next {
+    /// 1xx: another head.
+    Interim {
+        /// It was 100: dockerd wants the body.
+        continues: bool,
+    },
+    /// What the final answer brings.
+    Final(Answer),
+}
+
+/// The rest of an answer.
+#[derive(Debug)]
+pub(super) enum Answer {
     /// 101, or Docker's raw 200: from here on both directions are bytes without meaning.
     Raw,
-    /// This body, then perhaps the next request.
-    Body {
-        /// The body to come.
-        body: Body,
-        /// dockerd will read another request from this connection.
-        persistent: bool,
-    },
+    /// This body, and behind it perhaps another request, if dockerd will read one.
+    Body { body: Body, persistent: bool },
 }
 
 /// Reads the complete response head `head` to `request`.
 ///
 /// # Errors
 /// [`HeadError`] when dockerd could not have sent it.
-pub fn parse(head: &[u8], request: &Request) -> Result<Next, HeadError> {
+pub(super) fn parse(head: &[u8], request: &Request) -> Result<Next, HeadError> {
     let (line, lines) = head::start_line(head)?;
     let (version, rest) = line.split_at_checked(8).ok_or(HeadError::StartLine)?;
     let version = head::version(version)?;
@@ -44,17 +49,17 @@ pub fn parse(head: &[u8], request: &Request) -> Result<Next, HeadError> {
     let fields = Fields::parse(lines, version)?;
     let until_close = fields.content_length.is_none() && !fields.chunked;
     let body = match status {
-        101 if request.upgrade => return Ok(Next::Raw),
+        101 if request.upgrade => return Ok(Next::Final(Answer::Raw)),
         // Nobody asked, so the client would read on as HTTP.
         101 => return Err(HeadError::StartLine),
-        100..200 => return Ok(Next::Interim),
+        100..200 => return Ok(Next::Interim { continues: status == 100 }),
         // A hijacked stream without an upgrade: clients write stdin behind the request and read output to the end.
-        200 if until_close && fields.docker_stream && request.is_post => return Ok(Next::Raw),
+        200 if until_close && fields.docker_stream && request.is_post => return Ok(Next::Final(Answer::Raw)),
         204 | 304 => Body::EMPTY,
         _ if request.is_head => Body::EMPTY,
         _ if fields.chunked => Body::Chunked(ChunkScanner::default()),
         _ => fields.content_length.map_or(Body::UntilClose, Body::Length),
     };
     let persistent = fields.persistent(version) && !matches!(body, Body::UntilClose);
-    Ok(Next::Body { body, persistent })
+    Ok(Next::Final(Answer::Body { body, persistent }))
 }

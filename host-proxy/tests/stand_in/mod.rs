@@ -9,7 +9,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::{Context, Poll, ready},
     time::Duration,
@@ -35,25 +35,31 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 pub struct Link {
     stream: DuplexStream,
     reset: Arc<AtomicBool>,
+    operations: Arc<AtomicUsize>,
 }
 
 /// The test's end of a [`Link`].
 pub struct End {
     pub stream: DuplexStream,
     reset: Arc<AtomicBool>,
+    /// Reads and writes of the proxy on this link that did something: on a socket each were a system call.
+    pub operations: Arc<AtomicUsize>,
     name: &'static str,
 }
 
 pub fn link(name: &'static str) -> (Link, End) {
     let (near, far) = duplex(SOCKET);
     let reset = Arc::new(AtomicBool::new(false));
-    (Link { stream: near, reset: reset.clone() }, End { stream: far, reset, name })
+    let operations = Arc::new(AtomicUsize::new(0));
+    let link = Link { stream: near, reset: reset.clone(), operations: operations.clone() };
+    (link, End { stream: far, reset, operations, name })
 }
 
 impl AsyncRead for Link {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        self.operations.fetch_add(1, Ordering::SeqCst);
         if buf.filled().len() == before && self.reset.load(Ordering::SeqCst) {
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
         }
@@ -63,7 +69,9 @@ impl AsyncRead for Link {
 
 impl AsyncWrite for Link {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        let count = ready!(Pin::new(&mut self.stream).poll_write(cx, buf));
+        self.operations.fetch_add(1, Ordering::SeqCst);
+        Poll::Ready(count)
     }
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_flush(cx)
