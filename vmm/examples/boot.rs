@@ -15,6 +15,7 @@ fn main() -> Result<(), Failure> {
     let launched = Instant::now();
     let (config, patience) = parse(std::env::args().skip(1))?;
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?.block_on(async {
+        eprintln!("{:>8.1} ms  files read", millis(launched));
         hv::probe(EngineKind::Kvm)?;
         eprintln!("{:>8.1} ms  probed", millis(launched));
         let machine = Machine::start(config)?;
@@ -24,7 +25,7 @@ fn main() -> Result<(), Failure> {
             stop = machine.wait() => stop,
             () = async {
                 while hello.accept().await.is_some() {
-                    eprintln!("{:>8.1} ms  guest dialled in; exits {:?}", millis(launched), machine.stats().exits);
+                    eprintln!("{:>8.1} ms  guest dialled in; {:?}", millis(launched), machine.stats());
                 }
                 std::future::pending().await
             } => unreachable!("the block above never ends"),
@@ -33,7 +34,7 @@ fn main() -> Result<(), Failure> {
                 machine.wait().await
             }
         };
-        eprintln!("{:>8.1} ms  {stop:?}; exits {:?}", millis(launched), machine.stats().exits);
+        eprintln!("{:>8.1} ms  {stop:?}; {:?}", millis(launched), machine.stats());
         Ok(())
     })
 }

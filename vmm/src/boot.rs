@@ -40,9 +40,10 @@ pub fn start<H: Hypervisor>(hypervisor: &H, parts: EngineParts) -> Result<Box<dy
         place_window(bus.add_mmio(slot.address, slot.size, Arc::clone(&transport) as _))?;
         transports.push(transport);
     }
+    let early = parts.early_console.filter(|_| parts.cmdline.contains("ttyS0"));
     let (base, size, chip) = irq_chip.window();
     place_window(bus.add_mmio(base, size, chip))?;
-    for (base, size, device) in arch::port_devices(&stop) {
+    for (base, size, device) in arch::port_devices(&stop, early) {
         place_window(bus.add_pio(base, size, device))?;
     }
     vcpus::start(Seated { vm, cpus: parts.cpus, boot, bus: Arc::new(bus), transports, stop })

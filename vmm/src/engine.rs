@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use crate::config::ConsoleSink;
 use crate::virtio::VirtioDevice;
+use crate::virtio::console::LogWriter;
 
 /// A boxed future, because engines are used as trait objects.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -33,6 +35,9 @@ pub enum Stop {
 pub struct Stats {
     /// Exits from guest mode to this process by reason, all vCPUs together.
     pub exits: BTreeMap<&'static str, u64>,
+    /// What the hypervisor counted by itself, in its own words (KVM: `exits` are all exits, those that the kernel served
+    /// alone included).
+    pub kernel: BTreeMap<&'static str, u64>,
 }
 
 /// Everything an engine needs; devices are in order of their place in the guest.
@@ -53,6 +58,9 @@ pub struct EngineParts {
     pub devices: Vec<Box<dyn VirtioDevice>>,
     /// Where console output goes, for an engine that brings a console of its own.
     pub console: ConsoleSink,
+    /// The log of the console among `devices`, for what the kernel prints before that one works. `None` where the engine
+    /// brings a console of its own.
+    pub early_console: Option<Arc<LogWriter>>,
     /// A directory (0700) for sockets and short-lived files.
     pub runtime_dir: PathBuf,
     /// Take the MMIO notify path although doorbells exist.

@@ -11,7 +11,7 @@
 
 use lighter_protocol::ports::GUEST_CID;
 
-use crate::config::{ConsoleSink, DiskConfig, EngineKind, MachineConfig};
+use crate::config::{DiskConfig, EngineKind, MachineConfig};
 use crate::engine::{EngineParts, RunningEngine, StartError, Stats, Stop};
 use crate::hv;
 use crate::virtio::VirtioDevice;
@@ -39,8 +39,14 @@ impl Machine {
     pub fn start(config: MachineConfig) -> Result<Self, StartError> {
         check(&config)?;
         let engine_kind = config.engine;
-        let (devices, vsock) =
-            devices(config.disks, (engine_kind != EngineKind::Software).then(|| config.console.clone()))?;
+        let (mut devices, vsock) = devices(config.disks)?;
+        let mut early_console = None;
+        if engine_kind != EngineKind::Software {
+            let console = Console::new(config.console.clone())
+                .map_err(|source| StartError::Device { name: "console", source: Box::new(source) })?;
+            early_console = Some(console.log());
+            devices.push(Box::new(console));
+        }
         let parts = EngineParts {
             cpus: config.cpus,
             memory_bytes: config.memory_bytes,
@@ -50,6 +56,7 @@ impl Machine {
             cmdline: config.cmdline,
             devices,
             console: config.console,
+            early_console,
             runtime_dir: config.runtime_dir,
             no_doorbell: config.no_doorbell,
         };
@@ -102,11 +109,8 @@ fn check(config: &MachineConfig) -> Result<(), StartError> {
     Ok(())
 }
 
-/// The devices in the order in which the guest sees them: disks, vsock, rng, console.
-fn devices(
-    disks: Vec<DiskConfig>,
-    console: Option<ConsoleSink>,
-) -> Result<(Vec<Box<dyn VirtioDevice>>, VsockHandle), StartError> {
+/// The devices in the order in which the guest sees them: disks, vsock, rng. The console comes last.
+fn devices(disks: Vec<DiskConfig>) -> Result<(Vec<Box<dyn VirtioDevice>>, VsockHandle), StartError> {
     let mut devices: Vec<Box<dyn VirtioDevice>> = Vec::new();
     for disk in disks {
         let block = Block::new(disk).map_err(|source| StartError::Device { name: "disk", source: Box::new(source) })?;
@@ -115,17 +119,13 @@ fn devices(
     let (vsock, handle) = Vsock::new(GUEST_CID);
     devices.push(Box::new(vsock));
     devices.push(Box::new(Rng::new()));
-    if let Some(console) = console {
-        let console =
-            Console::new(console).map_err(|source| StartError::Device { name: "console", source: Box::new(source) })?;
-        devices.push(Box::new(console));
-    }
     Ok((devices, handle))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::ConsoleSink;
 
     fn config(kernel: Vec<u8>) -> (MachineConfig, tempfile::TempDir) {
         let place = tempfile::tempdir().expect("a temporary directory");

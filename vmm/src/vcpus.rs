@@ -162,7 +162,7 @@ impl<V: Vm> RunningEngine for InProcess<V> {
     }
 
     fn stats(&self) -> Stats {
-        Stats { exits: self.seated.vm.exits() }
+        Stats { exits: self.seated.vm.exits(), kernel: self.seated.vm.kernel_counters() }
     }
 }
 

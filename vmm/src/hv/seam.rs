@@ -1,5 +1,6 @@
 //! The traits that each hypervisor implements and that `boot` and `vcpus` use. No cfg, no backend types.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::arch::BootState;
@@ -70,8 +71,10 @@ pub trait Vm: MsiSink + Send + Sync + Sized + 'static {
     /// Signals `kick` when the guest writes the 32-bit `value` to `address`, without an exit to the bus. `None`: this
     /// hypervisor cannot, so the write arrives at the bus.
     fn doorbell(self: &Arc<Self>, address: u64, value: u32, kick: Arc<Kick>) -> Option<DoorbellGuard>;
-    /// Exits by reason so far.
-    fn exits(&self) -> std::collections::BTreeMap<&'static str, u64>;
+    /// Exits to this process by reason so far.
+    fn exits(&self) -> BTreeMap<&'static str, u64>;
+    /// What the hypervisor itself counted so far, in its own words; empty if it does not tell.
+    fn kernel_counters(&self) -> BTreeMap<&'static str, u64>;
 }
 
 /// One virtual CPU; stays on its thread.

@@ -36,6 +36,11 @@ impl Console {
     pub fn new(sink: ConsoleSink) -> io::Result<Self> {
         Ok(Self { log: Arc::new(LogWriter::open(sink)?), running: None })
     }
+
+    /// Its log, for whoever else prints for this guest.
+    pub fn log(&self) -> Arc<LogWriter> {
+        Arc::clone(&self.log)
+    }
 }
 
 impl VirtioDevice for Console {

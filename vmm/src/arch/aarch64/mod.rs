@@ -8,6 +8,7 @@ use crate::bus::BusDevice;
 use crate::irq::{IrqLine, MsiSink};
 use crate::memory::GuestMemory;
 use crate::stop::StopLatch;
+use crate::virtio::console::LogWriter;
 
 /// Most vCPUs of one machine.
 pub const MAX_CPUS: u8 = 64;
@@ -42,7 +43,7 @@ pub fn slot(_index: usize) -> Option<Slot> {
 }
 
 /// Devices on ports: this kind of CPU has no ports.
-pub fn port_devices(_stop: &Arc<StopLatch>) -> Vec<(u16, u16, Arc<dyn BusDevice>)> {
+pub fn port_devices(_stop: &Arc<StopLatch>, _early: Option<Arc<LogWriter>>) -> Vec<(u16, u16, Arc<dyn BusDevice>)> {
     Vec::new()
 }
 

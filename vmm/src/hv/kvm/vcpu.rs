@@ -29,6 +29,7 @@ impl KvmVcpu {
         if index == 0 {
             registers::set_boot_state(&fd, boot)?;
         }
+        vm.watch(&fd);
         let immediate_exit = &raw mut fd.get_kvm_run().immediate_exit;
         // SAFETY: the mapping lives as long as `fd`, and `drop` vacates the seat before `fd` goes; this type is not Send.
         unsafe { vm.seats.occupy(index, immediate_exit) };

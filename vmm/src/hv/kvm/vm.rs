@@ -3,14 +3,15 @@
 
 use std::collections::BTreeMap;
 use std::io::Error;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use kvm_bindings::{CpuId, KVM_MAX_CPUID_ENTRIES, kvm_enable_cap, kvm_msi, kvm_userspace_memory_region};
-use kvm_ioctls::{Cap, VmFd};
+use kvm_ioctls::{Cap, VcpuFd, VmFd};
 use vm_memory::{GuestMemory as _, GuestMemoryRegion as _};
 
 use super::counters::Counters;
 use super::doorbell;
+use super::kernel_stats::VcpuStats;
 use super::seats::Seats;
 use super::vcpu::KvmVcpu;
 use crate::arch::{BootState, layout};
@@ -30,6 +31,7 @@ pub struct KvmVm {
     pub(super) cpus: u8,
     pub(super) seats: Seats,
     pub(super) counters: Counters,
+    kernel_stats: Mutex<Vec<VcpuStats>>,
     _memory: GuestMemory,
 }
 
@@ -50,7 +52,13 @@ impl KvmVm {
         let host_cpuid = kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES).map_err(failed("KVM_GET_SUPPORTED_CPUID"))?;
         let tsc_deadline = kvm.check_extension(Cap::TscDeadlineTimer);
         let (seats, counters) = (Seats::new(cpus), Counters::default());
-        Ok(Self { fd, host_cpuid, tsc_deadline, cpus, seats, counters, _memory: memory })
+        let kernel_stats = Mutex::default();
+        Ok(Self { fd, host_cpuid, tsc_deadline, cpus, seats, counters, kernel_stats, _memory: memory })
+    }
+
+    /// Keeps the kernel's counters of a new vCPU, if it has any; they outlive the vCPU's thread.
+    pub fn watch(&self, vcpu: &VcpuFd) {
+        self.kernel_stats.lock().unwrap_or_else(PoisonError::into_inner).extend(VcpuStats::open(vcpu));
     }
 
     /// The file itself, for vCPUs and doorbells.
@@ -120,5 +128,12 @@ impl Vm for KvmVm {
 
     fn exits(&self) -> BTreeMap<&'static str, u64> {
         self.counters.snapshot()
+    }
+
+    fn kernel_counters(&self) -> BTreeMap<&'static str, u64> {
+        let mut sums = BTreeMap::new();
+        let stats = self.kernel_stats.lock().unwrap_or_else(PoisonError::into_inner);
+        stats.iter().for_each(|vcpu| vcpu.add_to(&mut sums));
+        sums
     }
 }

@@ -13,6 +13,7 @@ use crate::hv::DoorbellGuard;
 use crate::irq::IrqLine;
 use crate::kick::Kick;
 use crate::memory::GuestMemory;
+use crate::rate_limit::RateLimit;
 use crate::virtio::queue::{QueueConfig, QueueLayout};
 use crate::virtio::{Activation, Interrupt, VirtioDevice, Virtqueue};
 
@@ -58,6 +59,8 @@ struct State {
     queues: Vec<QueueRegisters>,
     /// The device has its queues and has not been reset since.
     active: bool,
+    /// A guest can bring a device up wrongly as often as it likes.
+    limit: RateLimit,
 }
 
 /// One queue as the driver sets it up.
@@ -90,6 +93,7 @@ impl MmioTransport {
             queue_sel: 0,
             queues,
             active: false,
+            limit: RateLimit::default(),
         };
         Self { state: Mutex::new(state), interrupts, _doorbells: doorbells }
     }
@@ -260,7 +264,9 @@ impl State {
         match outcome {
             Ok(()) => self.active = true,
             Err(reason) => {
-                tracing::warn!(device = self.device.name(), %reason, "device needs a reset");
+                if let Some(held_back) = self.limit.allow() {
+                    tracing::warn!(device = self.device.name(), %reason, held_back, "device needs a reset");
+                }
                 self.interrupts.needs_reset();
             }
         }
