@@ -5,6 +5,7 @@ use std::io;
 use std::process::Command;
 use std::time::Duration;
 
+use super::supervise;
 use crate::paths;
 
 /// Until its socket is there.
@@ -50,7 +51,7 @@ pub fn write_config() -> io::Result<()> {
 pub fn command() -> Command {
     // A socket of the run before would be taken for this one's.
     let _none_there = fs::remove_file(paths::CONTAINERD_SOCKET);
-    let mut command = Command::new("containerd");
+    let mut command = supervise::program("containerd");
     command.args(["--config", paths::CONTAINERD_CONFIG]);
     command
 }

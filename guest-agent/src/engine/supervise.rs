@@ -38,6 +38,13 @@ const LINE: u64 = 8 * 1024;
 /// For the last lines to arrive after the program has ended; its children may hold the pipe open for ever.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
+/// The command for a program, without what the kernel's command line has put into PID 1's environment.
+pub fn program(name: &str) -> Command {
+    let mut command = Command::new(name);
+    command.env_clear().env("PATH", paths::PROGRAMS).env("HOME", "/root");
+    command
+}
+
 /// A program to keep running.
 pub struct Service {
     /// For messages.
@@ -171,7 +178,6 @@ impl Supervisor {
     fn start_program(&self) -> io::Result<Option<(Arc<Running>, Output)>> {
         let (reader, writer) = io::pipe()?;
         let mut command = (self.service.command)();
-        command.env_clear().env("PATH", paths::PROGRAMS).env("HOME", "/root");
         command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
         // Under the lock, so that `stop` finds either nothing started or something to signal.
         let mut state = self.shared.state();
