@@ -84,7 +84,13 @@ pub async fn spawn(target: &Target, wishes: &Wishes) -> anyhow::Result<()> {
     let mut command = Command::new(std::env::current_exe().context("Cannot find this program's own file")?);
     command.arg("daemon").arg("--profile").arg(target.profile.name().as_str());
     command.args(super::start::Sizes::arguments(wishes));
+    // The daemon keeps nobody's directory busy; what the environment says of paths stays true all the same.
     command.env("LIGHTER_HOME", target.home.root()).current_dir(target.home.root());
+    for name in ["LIGHTER_CACHE", "LIGHTER_TIMELINE"] {
+        if let Some(path) = std::env::var_os(name).filter(|path| !path.is_empty()) {
+            command.env(name, std::path::absolute(path)?);
+        }
+    }
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
     let mut child = command.spawn().context("Cannot start the daemon")?;
     let stdout = child.stdout.take().expect("it was asked to be a pipe");

@@ -6,6 +6,9 @@ use std::time::Instant;
 use super::output;
 use crate::control::Stage;
 
+/// Stages whose text is news, not progress: on a terminal they are not drawn over.
+const TO_BE_READ: [&str; 3] = ["engine-chosen", "disk-new", "engine-down"];
+
 /// See the head of this file.
 pub struct Progress {
     since: Instant,
@@ -22,7 +25,9 @@ impl Progress {
     /// Shows a stage.
     pub fn stage(&mut self, stage: &Stage) {
         let seconds = self.since.elapsed().as_secs_f32();
-        if self.terminal {
+        if self.terminal && TO_BE_READ.contains(&stage.name.as_str()) {
+            self.say(&stage.text);
+        } else if self.terminal {
             // Cut, because a line that wraps cannot be drawn over.
             let text: String = stage.text.chars().take(68).collect();
             let _ = write!(io::stderr().lock(), "\r\x1b[K{seconds:5.1} s  {text}");

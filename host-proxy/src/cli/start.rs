@@ -93,7 +93,7 @@ impl Start {
         let found = self.find(target, &mut progress).await?;
         if let Some(status) = found.as_ref().filter(|status| status.state == Phase::Running) {
             drop(turn);
-            self.keep(target, &wishes)?;
+            self.keep(target, &wishes);
             return self.already(target, status, &wishes);
         }
         let origin = if found.is_some() { Daemonhood::Found } else { Daemonhood::Spawned };
@@ -111,7 +111,7 @@ impl Start {
             Phase::Stopped => bail!("It was stopped while it was starting"),
             _ => bail!("{}", status.reason.unwrap_or_else(|| "The machine is broken".to_owned())),
         }
-        self.keep(target, &wishes)?;
+        self.keep(target, &wishes);
         let seconds = progress.seconds();
         drop(progress);
         self.done(target, &status, seconds)
@@ -149,12 +149,15 @@ impl Start {
         Ok(())
     }
 
-    /// Writes flags that worked into the settings.
-    fn keep(&self, target: &Target, wishes: &Wishes) -> anyhow::Result<()> {
-        if wishes.is_empty() && target.profile.config().exists() {
-            return Ok(());
+    /// Writes flags that worked into the settings. The machine runs whether that works or not.
+    fn keep(&self, target: &Target, wishes: &Wishes) {
+        let config = target.profile.config();
+        if wishes.is_empty() && config.exists() {
+            return;
         }
-        settings::save(&target.profile.config(), wishes).context("The machine runs, but its settings could not be kept")
+        if let Err(error) = settings::save(&config, wishes) {
+            output::talk(&format!("warning: the flags are not kept: {:#}", anyhow::Error::new(error)));
+        }
     }
 
     fn already(&self, target: &Target, status: &Status, wishes: &Wishes) -> anyhow::Result<ExitCode> {
@@ -231,7 +234,7 @@ impl Start {
         let mut progress = Progress::new();
         let status = attach::watch(target, &mut progress).await?;
         if status.state == Phase::Running {
-            self.keep(target, wishes)?;
+            self.keep(target, wishes);
             let seconds = progress.seconds();
             drop(progress);
             self.done(target, &status, seconds)?;

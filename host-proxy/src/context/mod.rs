@@ -231,3 +231,71 @@ fn read(path: &Path) -> Result<Option<String>, ContextError> {
     let bytes = fs::read(path).map_err(failed)?;
     String::from_utf8(bytes).map(Some).map_err(|_| ContextError::Invalid(path.to_owned()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::home::{Home, ProfileName};
+
+    struct Place {
+        dir: tempfile::TempDir,
+        context: Context,
+    }
+
+    fn place() -> Place {
+        let dir = tempfile::tempdir().unwrap();
+        let profile = Home::at(&dir.path().join("home")).unwrap().profile(ProfileName::new("default").unwrap());
+        profile.prepare().unwrap();
+        fs::create_dir(dir.path().join("docker")).unwrap();
+        let context = Context::at(&dir.path().join("docker"), &profile);
+        Place { dir, context }
+    }
+
+    #[test]
+    fn c9_a_linked_config_stays_a_link_and_keeps_its_mode() {
+        let place = place();
+        let real = place.dir.path().join("real.json");
+        fs::write(&real, "{\"psFormat\": \"x\"}").unwrap();
+        let mut permissions = fs::metadata(&real).unwrap().permissions();
+        permissions.set_readonly(true);
+        fs::set_permissions(&real, permissions.clone()).unwrap();
+        let link = place.dir.path().join("docker").join("config.json");
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        place.context.activate().unwrap();
+        assert!(link.is_symlink());
+        assert_eq!(fs::read_to_string(&real).unwrap(), "{\"currentContext\": \"lighter\",\"psFormat\": \"x\"}");
+        assert_eq!(fs::metadata(&real).unwrap().permissions(), permissions);
+    }
+
+    #[test]
+    fn c9_a_broken_config_is_left_alone() {
+        let place = place();
+        let config = place.dir.path().join("docker").join("config.json");
+        fs::write(&config, "{\"auths\": ").unwrap();
+        assert!(matches!(place.context.activate(), Err(ContextError::Invalid(_))));
+        assert_eq!(fs::read_to_string(&config).unwrap(), "{\"auths\": ");
+    }
+
+    #[test]
+    fn c9_a_previous_context_that_is_gone_gives_way_to_the_default() {
+        let place = place();
+        let config = place.dir.path().join("docker").join("config.json");
+        fs::write(&config, "{\"currentContext\": \"gone\"}").unwrap();
+        place.context.activate().unwrap();
+        assert_eq!(place.context.current().unwrap(), "lighter");
+        place.context.deactivate().unwrap();
+        assert_eq!(place.context.current().unwrap(), "default");
+        place.context.deactivate().unwrap();
+    }
+
+    #[test]
+    fn c9_a_context_that_somebody_chose_meanwhile_stays() {
+        let place = place();
+        place.context.activate().unwrap();
+        let config = place.dir.path().join("docker").join("config.json");
+        fs::write(&config, "{\"currentContext\": \"mine\"}").unwrap();
+        place.context.remove().unwrap();
+        assert_eq!(place.context.current().unwrap(), "mine");
+        assert!(!place.context.exists().unwrap());
+    }
+}

@@ -52,7 +52,7 @@ async fn until_ready(board: &Board, events: &mut Events, patience: Duration) -> 
                 board.stage("engine-down", &format!("the engine failed, trying again: {}", plain::one_line(&reason)));
             }
             Some(Event::Failed { stage, reason }) => {
-                return Err(Fault::Guest { stage: plain::one_line(&stage), reason: plain::plain(&reason) });
+                return Err(Fault::guest(&stage, &reason));
             }
             Some(Event::Stopped) | None => return Err(Fault::AgentGone { last }),
         }

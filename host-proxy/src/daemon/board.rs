@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::control::{Phase, Stage};
 use crate::plain;
@@ -34,6 +34,7 @@ pub struct View {
 pub struct Board {
     since: Instant,
     view: watch::Sender<View>,
+    heard: Notify,
 }
 
 impl Board {
@@ -42,7 +43,7 @@ impl Board {
         let versions = BTreeMap::from([("lighter".to_owned(), env!("CARGO_PKG_VERSION").to_owned())]);
         let view =
             View { phase: Phase::Starting, reason: None, stages: Vec::new(), engine: None, versions, over: false };
-        Board { since, view: watch::Sender::new(view) }
+        Board { since, view: watch::Sender::new(view), heard: Notify::new() }
     }
 
     /// Writes a stage of our own.
@@ -97,6 +98,16 @@ impl Board {
             }
             view.versions.extend(versions);
         });
+    }
+
+    /// Somebody who watched the start knows how it ended.
+    pub fn told(&self) {
+        self.heard.notify_one();
+    }
+
+    /// Waits until somebody knows.
+    pub async fn heard(&self) {
+        self.heard.notified().await;
     }
 
     /// What stands there now.

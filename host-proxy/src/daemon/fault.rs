@@ -8,6 +8,7 @@ use super::console::ConsoleTail;
 use super::hello::HelloError;
 use super::ping::PingError;
 use crate::machine::Cause;
+use crate::plain;
 
 /// A failed start.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +66,11 @@ impl Fault {
     /// A deadline passed.
     pub fn late(stage: impl Into<String>, patience: Duration) -> Fault {
         Fault::Late { stage: stage.into(), seconds: patience.as_secs(), console: String::new() }
+    }
+
+    /// The agent gave up; its words are made harmless.
+    pub fn guest(stage: &str, reason: &str) -> Fault {
+        Fault::Guest { stage: plain::one_line(stage), reason: plain::plain(reason) }
     }
 
     /// A defect of ours.

@@ -9,6 +9,7 @@
 //! A failed start leaves nothing behind, not even a daemon. After a crash the daemon stays, so that somebody can say why.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use lighter_protocol::Event;
 use tokio::sync::mpsc;
@@ -25,6 +26,9 @@ use crate::home::Profile;
 use crate::machine::{End, Machine, Platform};
 use crate::plain;
 use crate::settings::Settings;
+
+/// How long what was said before a machine's end may take to arrive after it.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Somebody wants the machine to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,6 +106,10 @@ impl Lifecycle {
             wish = self.wishes.recv() => Ok(Some(wish.unwrap_or(StopWish::Kill))),
             ready = ascend(&self.board, &machine, &welcome, patience, &mut events) => ready.map(|()| None),
         };
+        let ready = match ready {
+            Err(fault) => Err(explain(fault, &machine, events.as_mut(), &console).await),
+            ready => ready,
+        };
         match (ready, events) {
             (Ok(None), Some(events)) => {
                 self.door.open(Arc::clone(&machine));
@@ -118,7 +126,7 @@ impl Lifecycle {
             }
             (Err(fault), _) => {
                 machine.kill().await;
-                Err(fault.with_console(&console))
+                Err(fault)
             }
         }
     }
@@ -138,6 +146,10 @@ impl Lifecycle {
             tokio::select! {
                 wish = self.wishes.recv() => return self.stop(running, wish.unwrap_or(StopWish::Kill)).await,
                 end = running.machine.wait() => {
+                    // The goodbye may still be on its way to us.
+                    while let Ok(Some(event)) = tokio::time::timeout(LAST_WORDS, running.events.next()).await {
+                        goodbye |= event == Event::Stopped;
+                    }
                     if goodbye && matches!(end, End::Reset | End::PoweredOff) {
                         tracing::info!("The guest shut itself down");
                         return;
@@ -205,6 +217,32 @@ impl Lifecycle {
         running.machine.kill().await;
         drop(running.events);
     }
+}
+
+/// The better one of two reasons that come at the same time: what the agent said before the machine ended, and that the
+/// machine ended when the agent fell silent.
+async fn explain(
+    fault: Fault,
+    machine: &Arc<dyn Machine>,
+    events: Option<&mut Events>,
+    console: &ConsoleTail,
+) -> Fault {
+    match (&fault, events) {
+        (Fault::Died { .. }, Some(events)) => {
+            while let Ok(Some(event)) = tokio::time::timeout(LAST_WORDS, events.next()).await {
+                if let Event::Failed { stage, reason } = event {
+                    return Fault::guest(&stage, &reason);
+                }
+            }
+        }
+        (Fault::AgentGone { .. }, _) => {
+            if let Ok(end) = tokio::time::timeout(LAST_WORDS, machine.wait()).await {
+                return Fault::Died { end: end_text(&end), console: console.last() };
+            }
+        }
+        _ => (),
+    }
+    fault.with_console(console)
 }
 
 fn end_text(end: &End) -> String {

@@ -54,6 +54,8 @@ use door::Door;
 use fault::Fault;
 use lifecycle::Lifecycle;
 
+/// How long the daemon of a failed start waits for somebody to ask why.
+const STARTER: Duration = Duration::from_secs(3);
 /// How long API clients may take for the end of what the guest sent, once it is gone.
 const DRAIN_API: Duration = Duration::from_millis(500);
 /// How long control clients may take to hear the last word.
@@ -150,8 +152,13 @@ impl Daemon {
         };
         let api = api::serve(api, Arc::clone(&door));
         let control = serve::serve(control, facts, Arc::clone(&board), Arc::clone(&door), wish);
+        let told = Arc::clone(&board);
         let life = Lifecycle { profile: profile.clone(), settings, platform, board, door, wishes };
         let result = life.live().await;
+        if result.is_err() {
+            // A start can fail faster than its starter comes to ask.
+            let _ = tokio::time::timeout(STARTER, told.heard()).await;
+        }
         signals.abort();
         api.drain(DRAIN_API).await;
         control.drain(DRAIN_CONTROL).await;

@@ -86,7 +86,9 @@ impl Desk {
             Ask::Watch => {
                 let settled = |view: &View| !matches!(view.phase, Phase::Starting | Phase::Stopping);
                 let view = self.report(&mut client, 0, settled).await?;
-                frames::write(&mut client, &Answer::Status(self.facts.status(&view))).await
+                frames::write(&mut client, &Answer::Status(self.facts.status(&view))).await?;
+                self.board.told();
+                Ok(())
             }
             Ask::Stop { grace_seconds } => self.stop(client, StopWish::Graceful(grace_seconds)).await,
             Ask::Kill => self.stop(client, StopWish::Kill).await,

@@ -3,7 +3,15 @@
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Instant;
 
+use lighter::control::{Answer, Ask, Control};
+use lighter::daemon::Daemon;
+use lighter::home::{Home, ProfileName};
+use lighter::settings::Wishes;
+
+use crate::guest::StandIn;
 use crate::lab::{Lab, end, eventually};
 
 macro_rules! cases {
@@ -24,6 +32,62 @@ cases! {
         assert_eq!(lab.machines(), 100);
         let meta = std::fs::metadata(lab.profile().join("daemon.log")).unwrap();
         assert!(meta.len() < 10 << 20, "the log has an end");
+    }
+
+    fn g17_a_hundred_lives_in_one_process_leave_no_descriptor() {
+        let lab = Lab::new();
+        let descriptors = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let live = || {
+            runtime.block_on(async {
+                let profile = Home::at(lab.home()).unwrap().profile(ProfileName::new("default").unwrap());
+                let socket = profile.control_socket();
+                let daemon = Daemon::listen(profile, &Wishes::default(), Instant::now()).unwrap();
+                let life = tokio::spawn(daemon.run(Arc::new(StandIn(lab.image("")))));
+                for (ask, last) in [(Ask::Watch, "running"), (Ask::Stop { grace_seconds: 1 }, "stopped")] {
+                    let mut control = Control::connect(&socket).await.unwrap().expect("it listens");
+                    control.ask(&ask).await.unwrap();
+                    loop {
+                        match control.answer().await.unwrap() {
+                            Answer::Stage(_) => (),
+                            Answer::Status(status) => break assert_eq!(status.state.name(), last),
+                            Answer::Stopped => break assert_eq!(last, "stopped"),
+                        }
+                    }
+                }
+                life.await.unwrap().unwrap();
+            });
+        };
+        // What the runtime opens once and keeps.
+        live();
+        let before = descriptors();
+        (0..100).for_each(|_| live());
+        assert_eq!(descriptors(), before);
+        assert_eq!(lab.files(), ["console.log", "data.img"]);
+    }
+
+    fn another_user_gets_no_answer_even_if_the_modes_are_wide_open() {
+        let id = Command::new("id").arg("-u").output().unwrap();
+        if id.stdout != b"0\n" {
+            println!("not root: nobody else can be asked");
+            return;
+        }
+        let lab = Lab::new();
+        lab.ok(&["start"]);
+        for file in [lab.home(), &lab.profile(), lab.home().parent().unwrap()] {
+            assert!(Command::new("chmod").arg("-R").arg("0777").arg(file).status().unwrap().success());
+        }
+        let ask = |uid: &str| {
+            let script = "import socket,sys; s=socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); \
+                s.sendall(b'GET /_ping HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n'); sys.stdout.write(s.recv(99).decode())";
+            let socket = lab.profile().join("docker.sock");
+            let mut command = Command::new("setpriv");
+            command.args(["--reuid", uid, "--clear-groups", "python3", "-c", script]).arg(socket).output().unwrap()
+        };
+        assert!(String::from_utf8_lossy(&ask("0").stdout).starts_with("HTTP/1.1 200"));
+        let refused = ask("65534");
+        assert!(refused.stdout.is_empty(), "{refused:?}");
+        lab.ok(&["stop", "--force"]);
     }
 
     fn g17_two_starts_at_once_give_one_machine() {
@@ -324,6 +388,14 @@ cases! {
         lab.ok(&["start"]);
         let said = lab.with_input(&["shell", "uname", "-a"], "hello");
         assert_eq!((said.code, said.stdout.as_str(), said.stderr.as_str()), (Some(5), "uname -a|", "hello"));
+        for (args, command) in [
+            (&["shell", "ls", "-la", "-p", "x"][..], "ls -la -p x|"),
+            (&["shell", "-p", "default", "ls", "--help"], "ls --help|"),
+            (&["-p", "default", "shell", "--", "-x"], "-x|"),
+            (&["shell"], "|"),
+        ] {
+            assert_eq!(lab.lighter(args).stdout, command, "{args:?}");
+        }
         let big = "x".repeat(300_000);
         let said = lab.with_input(&["shell"], &big);
         assert_eq!((said.code, said.stderr.len()), (Some(255), big.len()));
