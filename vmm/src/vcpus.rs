@@ -6,8 +6,10 @@
 //! Order at the end: no vCPU runs any more before devices are reset, and no device task touches guest memory any more
 //! before the memory goes.
 
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -18,6 +20,9 @@ use crate::engine::{BoxFuture, RunningEngine, Stats, Stop};
 use crate::hv::{Exit, HvError, Vcpu, Vm};
 use crate::stop::StopLatch;
 use crate::virtio::mmio::MmioTransport;
+
+/// How long one vCPU may take to be made, and all of a machine to be taken down.
+const DEADLINE: Duration = Duration::from_secs(10);
 
 /// A machine whose vCPUs can be started.
 pub struct Seated<V: Vm> {
@@ -47,9 +52,13 @@ pub fn start<V: Vm>(seated: Seated<V>) -> Result<Box<dyn RunningEngine>, HvError
         let spawned = std::thread::Builder::new().name(name).spawn(move || thread.run(&ready, &wait_for_gate));
         threads.push(spawned.map_err(|source| HvError { call: "Starting a vCPU thread", source })?);
         gates.push(gate);
-        // A closed channel means that the thread panicked, which its guard has reported.
-        wait_until_ready.recv().unwrap_or_else(|_| {
-            Err(HvError { call: "A vCPU thread", source: std::io::Error::other("it ended unexpectedly") })
+        wait_until_ready.recv_timeout(DEADLINE).unwrap_or_else(|error| {
+            // A closed channel means that the thread panicked, which the log has.
+            let text = match error {
+                RecvTimeoutError::Timeout => "it was not ready in time",
+                RecvTimeoutError::Disconnected => "it ended unexpectedly",
+            };
+            Err(HvError { call: "Making a vCPU", source: std::io::Error::other(text) })
         })?;
     }
     // On an early return above the gates are dropped, and every thread that waits at one goes home.
@@ -129,8 +138,11 @@ async fn supervise<V: Vm>(seated: Arc<Seated<V>>, threads: Vec<JoinHandle<()>>, 
         }
         seated.transports.iter().for_each(|transport| transport.shut_down());
     });
-    if let Err(error) = cleanup.await {
-        tracing::error!(%error, "the machine was not taken down cleanly");
+    match tokio::time::timeout(DEADLINE, cleanup).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!(%error, "the machine was not taken down cleanly"),
+        // What hangs keeps its share of the machine, so nothing is freed under it; but nobody has to wait for it.
+        Err(_) => tracing::error!("vCPU threads or devices did not end in time"),
     }
     tracing::info!(?stop, "machine ended");
     ended.send_replace(Some(stop));
@@ -171,3 +183,6 @@ impl<V: Vm> Drop for InProcess<V> {
         self.seated.stop.request(Stop::Killed);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,9 +13,18 @@ use crate::virtio::console::LogWriter;
 /// Most vCPUs of one machine.
 pub const MAX_CPUS: u8 = 64;
 
-/// The first vCPU's state at its first instruction; there is none yet.
+/// The first vCPU's state at its first instruction; nothing makes one yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum BootState {}
+pub struct BootState {
+    /// Address of that instruction.
+    pub pc: u64,
+}
+
+/// Registers that point nowhere, for tests without a guest.
+#[cfg(test)]
+pub(crate) fn any_boot_state() -> BootState {
+    BootState { pc: 0 }
+}
 
 /// The interrupt chip outside the vCPUs; there is none yet.
 pub enum IrqChip {}

@@ -89,6 +89,8 @@ fn adjust(leaf: &mut Leaf, policy: Policy) {
             }
         }
         0x8000_0008 => leaf.ecx = leaf.ecx & !0xf0ff | (cpus - 1) | ids(cpus).trailing_zeros() << 12,
+        // Performance counters: no use in this guest, and every access would be an exit.
+        0xa => (leaf.eax, leaf.ebx, leaf.ecx, leaf.edx) = (0, 0, 0, 0),
         // SVM's own leaf, and AMD's topology leaves that TOPOLOGY_EXTENSIONS announces.
         0x8000_000a | 0x8000_001d | 0x8000_001e => (leaf.eax, leaf.ebx, leaf.ecx, leaf.edx) = (0, 0, 0, 0),
         _ => {}

@@ -71,6 +71,9 @@ fn check(image: &[u8], ram_end: u64) -> Result<Kernel, BootError> {
     if !placed.iter().any(|range| range.contains(&entry)) {
         return Err(bad("its entry is not inside a segment"));
     }
+    if entry >= layout::BOOT_MAP_END {
+        return Err(bad("its entry lies beyond the first GiB"));
+    }
     let end = placed.iter().map(|range| range.end).max().unwrap_or(entry);
     Ok(Kernel { entry, end })
 }
@@ -189,6 +192,8 @@ pub(super) mod tests {
         assert!(one(u64::MAX - 2, 0x1000).contains("outside"));
         assert!(one(0x10_0000, u64::MAX).contains("outside"));
         assert!(one(0x10_0000, 1).contains("larger in the file"));
+        let high = elf(layout::BOOT_MAP_END, &[(layout::BOOT_MAP_END, 0x1000, b"code")]);
+        assert_eq!(check(&high, 2 << 30), Err(BootError::Kernel("its entry lies beyond the first GiB")));
         let overlap = elf(0x10_0000, &[(0x10_0000, 0x1001, b"a"), (0x10_1000, 0x1000, b"b")]);
         assert!(refused(&overlap).contains("overlap"));
     }

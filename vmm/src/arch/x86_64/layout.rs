@@ -24,6 +24,8 @@ pub const PML4: u64 = 0x9000;
 pub const PDPT: u64 = 0xa000;
 /// Third level, see [`PML4`].
 pub const PD: u64 = 0xb000;
+/// Where the first GiB, all that [`PML4`] maps, ends.
+pub const BOOT_MAP_END: u64 = 1 << 30;
 /// The kernel command line, NUL-terminated.
 pub const CMDLINE: u64 = 0x2_0000;
 /// Room for the command line with its NUL: what Linux takes (COMMAND_LINE_SIZE).

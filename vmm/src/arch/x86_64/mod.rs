@@ -76,6 +76,13 @@ pub fn irq_chip(sink: Arc<dyn MsiSink>, devices: usize) -> Option<IrqChip> {
     Some(IrqChip(Arc::new(IoApic::new(sink, layout::ioapic_pins(devices)))))
 }
 
+/// Registers that point nowhere, for tests without a guest.
+#[cfg(test)]
+pub(crate) fn any_boot_state() -> BootState {
+    let memory = crate::memory::anonymous(&[(0, 1 << 20)]).expect("1 MiB");
+    registers::long_mode(&memory, 0).expect("1 MiB holds the tables")
+}
+
 /// An ELF kernel that holds nothing but `code`, loaded and entered at `entry`; for tests of backends.
 #[cfg(test)]
 pub(crate) fn tiny_kernel(entry: u64, code: &[u8]) -> Vec<u8> {

@@ -27,7 +27,7 @@ const TURNS: u32 = 1_000_000;
 const MIN_TURNS_PER_SECOND: f64 = 2.5e6;
 /// How long the stub may take; after that its speed is judged by how far it came.
 const WINDOW: Duration = Duration::from_millis(300);
-/// How much longer it may take when the host is so busy that the stub hardly ran.
+/// How much longer it may take to come back from the guest after that.
 const PATIENCE: Duration = Duration::from_millis(700);
 
 /// How far the stub came.
@@ -41,7 +41,7 @@ struct Run {
 /// Says whether this KVM can run an ordinary guest.
 pub fn probe() -> Result<(), Unusable> {
     let kvm = Kvm::open()?;
-    let run = measure(&kvm).map_err(|error| {
+    let run = measure(kvm).map_err(|error| {
         let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
         unusable(
             format!("/dev/kvm does not run a small test guest: {error} ({source})"),
@@ -67,22 +67,21 @@ fn judge(run: Run, pvm: bool) -> Result<(), Unusable> {
     ))
 }
 
-fn measure(kvm: &Kvm) -> Result<Run, HvError> {
+fn measure(kvm: Kvm) -> Result<Run, HvError> {
     let seats = Arc::new(Seats::new(1));
     let (done, wait) = mpsc::channel();
-    std::thread::scope(|scope| {
-        let for_thread = Arc::clone(&seats);
-        scope.spawn(move || done.send(run_stub(kvm, &for_thread)));
-        let mut result = wait.recv_timeout(WINDOW);
-        if matches!(result, Err(RecvTimeoutError::Timeout)) {
-            seats.kick(0);
-            result = wait.recv_timeout(PATIENCE);
-        }
-        result.unwrap_or_else(|_| {
-            seats.kick(0);
-            Err(HvError { call: "KVM_RUN", source: std::io::ErrorKind::TimedOut.into() })
-        })
-    })
+    let for_thread = Arc::clone(&seats);
+    std::thread::Builder::new()
+        .name("kvm-probe".into())
+        // If nobody waits any more, nobody wants the answer.
+        .spawn(move || done.send(run_stub(&kvm, &for_thread)).unwrap_or_default())
+        .map_err(|source| HvError { call: "Starting a thread", source })?;
+    let mut result = wait.recv_timeout(WINDOW);
+    if matches!(result, Err(RecvTimeoutError::Timeout)) {
+        seats.kick(0);
+        result = wait.recv_timeout(PATIENCE);
+    }
+    result.unwrap_or_else(|_| Err(HvError { call: "KVM_RUN", source: std::io::ErrorKind::TimedOut.into() }))
 }
 
 fn run_stub(kvm: &Kvm, seats: &Seats) -> Result<Run, HvError> {
