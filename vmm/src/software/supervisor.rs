@@ -137,3 +137,121 @@ fn crash(status: io::Result<ExitStatus>, words: &str) -> Stop {
     let said = if words.is_empty() { String::new() } else { format!(": {words}") };
     Stop::Crashed { reason: format!("QEMU {how}{said}") }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsRawFd;
+    use std::process::Stdio;
+    use std::time::Duration;
+
+    use super::*;
+
+    const DEADLINE: Duration = Duration::from_secs(20);
+    /// Speaks as much of QEMU's protocol as is waited for.
+    const READY: &str = "exec 5<>MONITOR; echo '{\"QMP\": {}}' >&5; read -r _ <&5; echo '{\"return\": {}}' >&5;";
+
+    struct Running {
+        fate: Arc<Fate>,
+        started: mpsc::Receiver<Result<(), QemuError>>,
+        stop: watch::Receiver<Option<Stop>>,
+        thread: JoinHandle<()>,
+    }
+
+    /// Supervises a shell script in place of QEMU. The script opens its end of the monitor socket by the word MONITOR.
+    fn supervise(script: &str) -> Running {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let theirs = OwnedFd::from(theirs);
+        let mut command = Command::new("/bin/bash");
+        // A socket cannot be opened by name, so the shell copies the descriptor.
+        let script = script.replace("5<>MONITOR", &format!("5<&{0} 5>&{0}", theirs.as_raw_fd()));
+        command.args(["-c", &script]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let fate = Arc::new(Fate::default());
+        let (stopped, stop) = watch::channel(None);
+        let (sender, started) = mpsc::channel();
+        let supervisor = Supervisor {
+            command,
+            inherited: vec![theirs],
+            monitor: ours,
+            kernel: Handover::new("kernel", b"").unwrap(),
+            threads: Vec::new(),
+            fate: Arc::clone(&fate),
+            stopped,
+        };
+        let thread = std::thread::spawn(move || supervisor.run(&sender));
+        Running { fate, started, stop, thread }
+    }
+
+    impl Running {
+        fn started(&self) -> Result<(), QemuError> {
+            self.started.recv_timeout(DEADLINE).expect("the supervisor answers")
+        }
+
+        fn stop(self) -> Option<Stop> {
+            self.thread.join().unwrap();
+            self.stop.borrow().clone()
+        }
+    }
+
+    #[test]
+    fn what_qemu_says_before_it_fails_is_in_the_error() {
+        let qemu = supervise("echo 'cannot set up guest memory: Cannot allocate memory' >&2; echo bye >&2; exit 1");
+        let error = qemu.started().unwrap_err().to_string();
+        assert_eq!(error, "QEMU ended: cannot set up guest memory: Cannot allocate memory; bye");
+        assert_eq!(qemu.stop(), None);
+    }
+
+    #[test]
+    fn endless_complaints_are_cut_to_the_last_ones() {
+        let qemu = supervise("for i in {1..9999}; do echo \"complaint ä $i\"; done >&2; exit 1");
+        let error = qemu.started().unwrap_err().to_string();
+        assert!(error.len() < 2 * LAST_WORDS && error.ends_with("complaint ä 9999"), "{error}");
+    }
+
+    #[test]
+    fn a_program_that_cannot_run_is_an_error() {
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        let (sender, started) = mpsc::channel();
+        let mut command = Command::new("/nonexistent/qemu");
+        command.stderr(Stdio::piped());
+        let kernel = Handover::new("kernel", b"").unwrap();
+        let (stopped, _stop) = watch::channel(None);
+        let fate = Arc::new(Fate::default());
+        let (inherited, threads) = (Vec::new(), Vec::new());
+        Supervisor { command, inherited, monitor: ours, kernel, threads, fate, stopped }.run(&sender);
+        assert!(
+            matches!(started.recv().unwrap(), Err(QemuError::Io(error)) if error.kind() == io::ErrorKind::NotFound)
+        );
+    }
+
+    #[test]
+    fn a_reset_of_the_guest_is_told_from_a_crash() {
+        let event = "echo '{\"event\": \"SHUTDOWN\", \"data\": {\"reason\": \"guest-reset\"}}' >&5";
+        let qemu = supervise(&format!("{READY} {event}"));
+        qemu.started().unwrap();
+        assert_eq!(qemu.stop(), Some(Stop::Reset));
+        let qemu = supervise(&format!("{READY} echo assertion failed >&2; kill -ABRT $$"));
+        qemu.started().unwrap();
+        let reason = "QEMU died of signal 6: assertion failed".to_owned();
+        assert_eq!(qemu.stop(), Some(Stop::Crashed { reason }));
+    }
+
+    #[test]
+    fn being_killed_from_outside_is_a_crash_and_by_us_is_not() {
+        let qemu = supervise(&format!("{READY} kill -KILL $$"));
+        qemu.started().unwrap();
+        assert!(matches!(qemu.stop(), Some(Stop::Crashed { reason }) if reason.contains("out of memory?")));
+        let qemu = supervise(&format!("{READY} exec sleep 1000"));
+        qemu.started().unwrap();
+        qemu.fate.seal(Stop::Killed);
+        qemu.fate.seal(Stop::Crashed { reason: "a device broke because QEMU was gone".into() });
+        assert_eq!(qemu.stop(), Some(Stop::Killed));
+    }
+
+    #[test]
+    fn a_machine_that_is_to_end_before_it_started_ends() {
+        let qemu = supervise("exec sleep 1000");
+        qemu.fate.seal(Stop::Killed);
+        assert!(matches!(qemu.started(), Err(QemuError::Ended(words)) if words.is_empty()));
+        assert_eq!(qemu.stop(), None);
+    }
+}
