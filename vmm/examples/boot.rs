@@ -1,7 +1,7 @@
-//! Boots a kernel on a hypervisor of this host and shows how it ended: for developers and for benches that want the VMM
+//! Boots a kernel on KVM, or on the software engine, and shows how it ended: for developers and for benches that want the VMM
 //! without the daemon around it.
 //!
-//! `boot KERNEL INITRAMFS CONSOLE [--cpus N] [--memory MIB] [--disk FILE] [--read-only-disk FILE] [--no-doorbell] [--cmdline TEXT] [--seconds N]`
+//! `boot KERNEL INITRAMFS CONSOLE [--cpus N] [--memory MIB] [--disk FILE] [--read-only-disk FILE] [--software] [--no-doorbell] [--cmdline TEXT] [--seconds N]`
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ fn main() -> Result<(), Failure> {
     let (config, patience) = parse(std::env::args().skip(1))?;
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?.block_on(async {
         eprintln!("{:>8.1} ms  files read", millis(launched));
-        hv::probe(EngineKind::Kvm)?;
+        hv::probe(config.engine)?;
         eprintln!("{:>8.1} ms  probed", millis(launched));
         let machine = Machine::start(config)?;
         eprintln!("{:>8.1} ms  vCPUs running", millis(launched));
@@ -67,6 +67,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<(MachineConfig, Dura
             "--cpus" => config.cpus = next("N")?.parse()?,
             "--memory" => config.memory_bytes = next("MIB")?.parse::<u64>()? << 20,
             "--cmdline" => config.cmdline = next("TEXT")?,
+            "--software" => config.engine = EngineKind::Software,
             "--no-doorbell" => config.no_doorbell = true,
             "--seconds" => patience = Duration::from_secs(next("N")?.parse()?),
             "--disk" | "--read-only-disk" => {
