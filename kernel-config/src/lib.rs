@@ -1,1 +1,35 @@
 //! The guest image: what it is made of, how it is built, how it is checked before each boot.
+//!
+//! The daemon uses [`Image`], [`cache`] and [`manifest`], which are portable. xtask uses [`build`] and [`host_packages`],
+//! which need a Debian-like Linux.
+
+mod apt;
+mod architecture;
+mod archive;
+mod artifact;
+mod assemble;
+mod builder;
+pub mod cache;
+mod command;
+pub mod demo;
+mod digest;
+mod elf;
+mod erofs;
+mod error;
+mod fragments;
+mod host;
+mod image;
+mod image_error;
+mod kernel;
+pub mod manifest;
+mod packages;
+pub mod progress;
+mod recipe;
+mod rootfs;
+
+pub use builder::{BuildOptions, build};
+pub use error::BuildError;
+pub use host::{HostPackage, Probe, host_packages};
+pub use image::Image;
+pub use image_error::ImageError;
+pub use progress::{PlainLines, Progress};

@@ -1,0 +1,233 @@
+//! Packages from Debian's signed archive by a private apt: own sources, state and cache under a directory of ours, nothing
+//! of the system's touched, no root needed. The host's apt.conf (proxies) stays in effect; its hooks do not. apt checks the
+//! signatures with Debian's keyring. Called by the builder.
+
+use std::{
+    cell::Cell,
+    env, fs,
+    path::{Path, PathBuf},
+};
+
+use crate::{command, digest, error::BuildError, manifest::Package};
+
+/// Debian's archive keys, from the package debian-archive-keyring.
+pub const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+/// Debian's release that the guest is made of.
+pub const RELEASE: &str = "trixie";
+
+const MIRROR: &str = "http://deb.debian.org/debian";
+const SECURITY_MIRROR: &str = "http://deb.debian.org/debian-security";
+const CURE: &str = "Check the network; behind a proxy set http_proxy or apt's Acquire::http::Proxy; \
+                    LIGHTER_DEBIAN_MIRROR names another mirror";
+
+/// An apt whose whole state lies under one directory.
+#[derive(Debug)]
+pub struct Apt {
+    config: PathBuf,
+    archives: PathBuf,
+    fresh: Cell<bool>,
+}
+
+/// A package that apt would download, and the name that apt gives to the file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate {
+    /// What it is.
+    pub package: Package,
+    /// The file's name in the download directory.
+    pub file: String,
+}
+
+impl Apt {
+    /// Prepares the private state under `dir` for packages of the Debian architecture `architecture`.
+    pub fn new(dir: &Path, architecture: &str) -> Result<Self, BuildError> {
+        let archives = dir.join("archives");
+        for needed in ["state/lists/partial", "cache/archives/partial", "archives"] {
+            let path = dir.join(needed);
+            fs::create_dir_all(&path).map_err(BuildError::io("create", &path))?;
+        }
+        let write = |name: &str, text: &str| {
+            let path = dir.join(name);
+            fs::write(&path, text).map_err(BuildError::io("write", &path)).map(|()| path)
+        };
+        write("status", "")?;
+        let mirror = env::var("LIGHTER_DEBIAN_MIRROR").unwrap_or_else(|_| MIRROR.into());
+        let security = env::var("LIGHTER_DEBIAN_SECURITY_MIRROR").unwrap_or_else(|_| SECURITY_MIRROR.into());
+        write("sources.list", &sources(&mirror, &security))?;
+        let config = write("apt.conf", &configuration(&dir.to_string_lossy(), architecture))?;
+        Ok(Self { config, archives, fresh: Cell::new(false) })
+    }
+
+    /// Fetches the indexes of the archive and checks their signatures.
+    pub fn update(&self) -> Result<(), BuildError> {
+        command::output(self.command().args(["update", "-q", "-o", "APT::Update::Error-Mode=any"]), CURE)?;
+        self.fresh.set(true);
+        Ok(())
+    }
+
+    /// Whether the indexes were fetched by this very build.
+    pub fn is_fresh(&self) -> bool {
+        self.fresh.get()
+    }
+
+    /// What the indexes say of the newest version of each package, in the order of `names`.
+    pub fn resolve(&self, names: &[&str]) -> Result<Vec<Candidate>, BuildError> {
+        let text = command::output(self.command().args(["download", "--print-uris"]).args(names), CURE)?;
+        let text = String::from_utf8_lossy(&text);
+        let found = text.lines().filter(|line| line.starts_with('\'')).map(parse_uri).collect::<Result<Vec<_>, _>>()?;
+        let of_name = |name: &&str| {
+            found
+                .iter()
+                .find(|candidate| candidate.package.name == *name)
+                .cloned()
+                .ok_or_else(|| BuildError::NoPackage { name: (*name).to_owned() })
+        };
+        names.iter().map(of_name).collect()
+    }
+
+    /// Downloads what is not there yet, checks every file against the index, and answers the paths in the same order.
+    pub fn fetch(&self, wanted: &[Candidate]) -> Result<Vec<PathBuf>, BuildError> {
+        let absent: Vec<_> = wanted.iter().filter(|candidate| !self.has(candidate)).collect();
+        if !absent.is_empty() {
+            let exact = absent.iter().map(|c| format!("{}={}", c.package.name, c.package.version));
+            command::output(self.command().args(["download", "-q"]).args(exact).current_dir(&self.archives), CURE)?;
+        }
+        wanted.iter().map(|candidate| self.checked(candidate)).collect()
+    }
+
+    /// Whether the download of `candidate` is there, by name and size; [`Apt::fetch`] compares the content.
+    pub fn has(&self, candidate: &Candidate) -> bool {
+        fs::metadata(self.archives.join(&candidate.file)).is_ok_and(|about| about.len() == candidate.package.size)
+    }
+
+    /// Forgets downloads that are not among `used`: an archive of old kernels is nobody's wish.
+    pub fn keep_only(&self, used: &[Candidate]) -> Result<(), BuildError> {
+        for entry in fs::read_dir(&self.archives).map_err(BuildError::io("read", &self.archives))? {
+            let path = entry.map_err(BuildError::io("read", &self.archives))?.path();
+            if !used.iter().any(|candidate| path.ends_with(&candidate.file)) {
+                fs::remove_file(&path).map_err(BuildError::io("remove", &path))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn checked(&self, candidate: &Candidate) -> Result<PathBuf, BuildError> {
+        let path = self.archives.join(&candidate.file);
+        let (sha256, size) = digest::of_file(&path).map_err(BuildError::io("read", &path))?;
+        if size == candidate.package.size && sha256 == candidate.package.sha256 {
+            return Ok(path);
+        }
+        // Out of the way, so that the next build downloads it afresh.
+        let _ = fs::remove_file(&path);
+        Err(BuildError::WrongDownload { path })
+    }
+
+    fn command(&self) -> std::process::Command {
+        let mut command = command::command("apt-get");
+        command.arg("-c").arg(&self.config);
+        command
+    }
+}
+
+fn sources(mirror: &str, security: &str) -> String {
+    let signed = format!("deb [signed-by={KEYRING}]");
+    format!(
+        "{signed} {mirror} {RELEASE} main\n{signed} {mirror} {RELEASE}-updates main\n{signed} {security} {RELEASE}-security main\n"
+    )
+}
+
+/// Read by apt after the host's own configuration, so that it wins.
+fn configuration(dir: &str, architecture: &str) -> String {
+    format!(
+        r#"#clear APT::Update::Pre-Invoke;
+#clear APT::Update::Post-Invoke;
+#clear APT::Update::Post-Invoke-Success;
+#clear APT::Architectures;
+#clear Acquire::IndexTargets::deb::DEP-11;
+#clear Acquire::IndexTargets::deb::DEP-11-icons-small;
+#clear Acquire::IndexTargets::deb::DEP-11-icons;
+#clear Acquire::IndexTargets::deb::DEP-11-icons-hidpi;
+#clear Acquire::IndexTargets::deb::DEP-11-icons-large;
+#clear Acquire::IndexTargets::deb::DEP-11-icons-large-hidpi;
+Dir::State "{dir}/state";
+Dir::State::status "{dir}/status";
+Dir::Cache "{dir}/cache";
+Dir::Etc::sourcelist "{dir}/sources.list";
+Dir::Etc::sourceparts "/dev/null";
+Dir::Etc::preferences "/dev/null";
+Dir::Etc::preferencesparts "/dev/null";
+Dir::Etc::trusted "/dev/null";
+Dir::Etc::trustedparts "/dev/null";
+APT::Architecture "{architecture}";
+APT::Architectures {{ "{architecture}"; }};
+APT::Default-Release "";
+APT::Get::AllowUnauthenticated "false";
+APT::Sandbox::User "root";
+Acquire::AllowInsecureRepositories "false";
+Acquire::Languages "none";
+Acquire::Retries "3";
+"#
+    )
+}
+
+/// One line of `apt-get download --print-uris`: `'URI' name_version_arch.deb size SHA256:digest`.
+fn parse_uri(line: &str) -> Result<Candidate, BuildError> {
+    let parse = || {
+        let mut words = line.split_whitespace().skip(1);
+        let file = words.next()?;
+        let size = words.next()?.parse().ok()?;
+        let sha256 = words.next()?.strip_prefix("SHA256:")?;
+        let mut stem = file.strip_suffix(".deb")?.split('_');
+        let (name, version, architecture) = (stem.next()?, stem.next()?, stem.next()?);
+        let plain = !file.contains('/') && sha256.len() == 64 && stem.next().is_none();
+        plain.then(|| Candidate {
+            package: Package {
+                name: name.to_owned(),
+                // The epoch's colon is the one character that apt escapes in file names.
+                version: version.replace("%3a", ":"),
+                architecture: architecture.to_owned(),
+                size,
+                sha256: sha256.to_owned(),
+            },
+            file: file.to_owned(),
+        })
+    };
+    parse().ok_or_else(|| BuildError::AptAnswer { line: line.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(size: &str, digest: &str) -> String {
+        format!(
+            "'http://deb.debian.org/debian/pool/main/z/zlib/x.deb' zlib1g_1%3a1.3.dfsg+really1.3.1-1_amd64.deb {size} {digest}"
+        )
+    }
+
+    #[test]
+    fn epoch_version_size_and_digest_are_read() {
+        let digest = "8".repeat(64);
+        let candidate = parse_uri(&line("88720", &format!("SHA256:{digest}"))).unwrap();
+        assert_eq!(candidate.package.name, "zlib1g");
+        assert_eq!(candidate.package.version, "1:1.3.dfsg+really1.3.1-1");
+        assert_eq!((candidate.package.size, candidate.package.sha256), (88720, digest));
+        assert_eq!(candidate.file, "zlib1g_1%3a1.3.dfsg+really1.3.1-1_amd64.deb");
+    }
+
+    #[test]
+    fn answers_without_a_sound_digest_are_refused() {
+        for bad in [line("88720", "MD5Sum:0123"), line("88720", "SHA256:12"), line("many", ""), "'x'".to_owned()] {
+            assert!(parse_uri(&bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn sources_are_signed_and_unsigned_ones_are_refused() {
+        assert!(
+            sources("http://m/debian", "http://s").lines().all(|l| l.contains("signed-by=") && l.ends_with(" main"))
+        );
+        let configuration = configuration("/dir", "amd64");
+        assert!(configuration.contains(r#"Acquire::AllowInsecureRepositories "false""#));
+        assert!(!configuration.contains("trusted=yes"));
+    }
+}
