@@ -26,6 +26,7 @@ mod packages;
 pub mod progress;
 mod recipe;
 mod rootfs;
+pub mod tools;
 
 pub use builder::{BuildOptions, build};
 pub use error::BuildError;

@@ -1,0 +1,69 @@
+//! Programs from the guest's Debian release for the host's own use (test rigs), unpacked into the cache without being
+//! installed: the same private apt as the guest's packages, so any Debian or Ubuntu host gets the same versions. Called by xtask.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use crate::{apt::Apt, architecture::Architecture, command, error::BuildError};
+
+const CURE: &str = "Free disk space, or remove the cache directory's `tools` and try again";
+
+/// The directory with the content of `package`, fetched at the first call. A package without content that stands for
+/// another one (as `linux-image-amd64` does for the newest kernel) gives that one's.
+pub fn unpacked(cache: &Path, package: &str) -> Result<PathBuf, BuildError> {
+    let tools = cache.join("tools");
+    let target = tools.join(package);
+    if target.is_dir() {
+        return Ok(target);
+    }
+    let host = std::env::consts::ARCH;
+    let architecture = Architecture::of_host().ok_or(BuildError::UnsupportedHost { host })?;
+    let apt = Apt::new(&tools.join("apt"), architecture.debian)?;
+    apt.update()?;
+    let mut deb = fetch(&apt, package)?;
+    if let Some(real) = stands_for(&deb, package)? {
+        deb = fetch(&apt, &real)?;
+    }
+    let fresh = tools.join(format!("{package}.new"));
+    if fresh.exists() {
+        fs::remove_dir_all(&fresh).map_err(BuildError::io("remove", &fresh))?;
+    }
+    command::output(Command::new("dpkg-deb").arg("-x").arg(&deb).arg(&fresh), CURE)?;
+    fs::rename(&fresh, &target).map_err(BuildError::io("create", &target))?;
+    Ok(target)
+}
+
+fn fetch(apt: &Apt, package: &str) -> Result<PathBuf, BuildError> {
+    let found = apt.resolve(&[package])?;
+    let none = || BuildError::NoPackage { name: package.to_owned() };
+    apt.fetch(&found)?.pop().ok_or_else(none)
+}
+
+/// The first dependency of a package whose name it extends by a version, as a meta package's does.
+fn stands_for(deb: &Path, package: &str) -> Result<Option<String>, BuildError> {
+    let depends = command::output(Command::new("dpkg-deb").arg("-f").arg(deb).arg("Depends"), CURE)?;
+    Ok(versioned_name(&String::from_utf8_lossy(&depends), package))
+}
+
+fn versioned_name(depends: &str, package: &str) -> Option<String> {
+    let stem = package.rsplit_once('-').map_or(package, |(stem, _)| stem);
+    let first = depends.split([',', ' ', '(']).next()?.trim();
+    let digit = first.strip_prefix(stem)?.strip_prefix('-')?.starts_with(|c: char| c.is_ascii_digit());
+    digit.then(|| first.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::versioned_name;
+
+    #[test]
+    fn a_meta_package_leads_to_the_real_one_and_others_to_themselves() {
+        let kernel = "linux-image-6.12.48+deb13-amd64 (= 6.12.48-1)";
+        assert_eq!(versioned_name(kernel, "linux-image-amd64").as_deref(), Some("linux-image-6.12.48+deb13-amd64"));
+        assert_eq!(versioned_name("libc6 (>= 2.34), docker-cli", "docker-buildx"), None);
+        assert_eq!(versioned_name("", "docker-buildx"), None);
+    }
+}
