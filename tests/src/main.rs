@@ -1,1 +1,96 @@
-fn main() {}
+//! `cargo xtask`: the developer's menu, and what continuous integration runs.
+
+mod bench;
+mod demo;
+mod docker;
+mod fuzz;
+mod image;
+mod packages;
+mod process;
+mod products;
+mod rig;
+mod suite;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use rig::tools::Tools;
+
+/// Build, try and test lighter from its source tree.
+#[derive(Parser)]
+#[command(name = "cargo xtask", version)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Build everything, start the machine and run a container through the docker CLI.
+    Demo,
+    /// Run the tests: all of them, or the named suites (check, unit, software, kvm), or cases of one suite.
+    Test {
+        /// Suites, then words that select cases by name.
+        words: Vec<String>,
+    },
+    /// Measure, and print a table.
+    Bench {
+        /// What to measure: boot.
+        #[arg(required = true)]
+        names: Vec<String>,
+        /// Runs of each; the table shows medians.
+        #[arg(long, default_value_t = 3)]
+        rounds: u32,
+        /// Also write every figure to this file.
+        #[arg(long)]
+        json: Option<std::path::PathBuf>,
+    },
+    /// Run each fuzz target for so many seconds (needs a nightly toolchain and cargo-fuzz).
+    Fuzz {
+        /// Seconds for each target.
+        #[arg(default_value_t = 60)]
+        seconds: u32,
+    },
+    /// Build the guest image if anything that it is made of has changed.
+    Image,
+    /// The half of the kvm rig that runs inside the emulated machine.
+    #[command(hide = true)]
+    Inside {
+        #[command(flatten)]
+        tools: Tools,
+        /// Words that select cases by name.
+        words: Vec<String>,
+    },
+    /// The half of `bench boot` that runs inside the emulated machine.
+    #[command(hide = true)]
+    InsideBench {
+        #[command(flatten)]
+        tools: Tools,
+        /// The kernel's arguments for the peer.
+        #[arg(long)]
+        cmdline: String,
+        /// Pairs.
+        #[arg(long)]
+        rounds: u32,
+    },
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().verb {
+        Verb::Demo => demo::run(),
+        Verb::Test { words } => suite::run(&words),
+        Verb::Bench { names, rounds, json } => bench::run(&names, rounds, json.as_deref()),
+        Verb::Fuzz { seconds } => fuzz::run(seconds),
+        Verb::InsideBench { tools, cmdline, rounds } => bench::microvm::inside(&tools, &cmdline, rounds),
+        Verb::Image => image::ensure().map(|folder| println!("{}", folder.display())),
+        Verb::Inside { tools, words } => rig::kvm::inside(&tools, &words),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -62,7 +62,7 @@ pub struct MachineConfig {
     pub memory_bytes: u64,
     /// The uncompressed kernel (ELF `vmlinux` on x86-64).
     pub kernel: Vec<u8>,
-    /// Where `kernel` was read from, for messages only: what was verified is what boots.
+    /// Where `kernel` was read from; the software engine gives the path to QEMU.
     pub kernel_path: PathBuf,
     /// A cpio archive (newc), small: agent and boot secret. Never written to a path that outlives the boot.
     pub initramfs: Vec<u8>,
@@ -72,7 +72,7 @@ pub struct MachineConfig {
     pub disks: Vec<DiskConfig>,
     /// Where console output goes.
     pub console: ConsoleSink,
-    /// A directory (mode 0700) of this machine's own for short-lived files; no engine needs any so far.
+    /// A directory (mode 0700) of this machine's own for sockets and short-lived files of the software engine.
     pub runtime_dir: PathBuf,
     /// Make KVM take the MMIO notify path that hypervisors without doorbells take.
     pub no_doorbell: bool,

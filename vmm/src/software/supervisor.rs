@@ -17,7 +17,6 @@ use super::handover::Handover;
 use super::monitor::Monitor;
 use super::{QemuError, START_DEADLINE};
 use crate::engine::Stop;
-use crate::rate_limit::RateLimit;
 use crate::sys::child::spawn_bound;
 
 /// How many bytes of QEMU's last words are kept.
@@ -98,18 +97,15 @@ fn bind(child: &mut Child, fate: &Fate) -> io::Result<JoinHandle<String>> {
     std::thread::Builder::new().name("qemu-stderr".into()).spawn(move || last_words(stderr))
 }
 
-/// Logs what QEMU says, now and then because some of it a guest can cause, and returns the end of it.
+/// Logs what QEMU says, and returns the end of it.
 fn last_words(stderr: ChildStderr) -> String {
     let mut words = String::new();
     let mut lines = BufReader::new(stderr);
     let mut line = Vec::new();
-    let mut limit = RateLimit::default();
     while lines.read_until(b'\n', &mut line).is_ok_and(|count| count > 0) {
         let text = String::from_utf8_lossy(&line);
         let text = text.trim_end();
-        if let Some(suppressed) = limit.allow() {
-            tracing::warn!(suppressed, text, "QEMU says");
-        }
+        tracing::warn!(target: "qemu", "{text}");
         words.push_str(if words.is_empty() { "" } else { "; " });
         words.push_str(text);
         if words.len() > LAST_WORDS {

@@ -1,0 +1,93 @@
+//! `bench boot`: a start of the machine, stage by stage, under the software engine on this host; then PID 1 under KVM beside
+//! QEMU's own microvm in the emulated machine (see `microvm`).
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+use super::{median, microvm, private_memory};
+use crate::docker::Session;
+use crate::rig::software;
+use crate::rig::tools::Tools;
+
+/// Figures of one start, by name, in milliseconds unless the name says otherwise.
+type Figures = BTreeMap<String, f64>;
+
+pub(super) fn run(tools: &Tools, rounds: u32) -> Result<Value> {
+    let (mut starts, mut cmdline) = (Vec::new(), String::new());
+    for round in 0..rounds {
+        eprintln!("software engine, start {} of {rounds}", round + 1);
+        starts.push(one_start(tools, &mut cmdline)?);
+    }
+    let table = medians(&starts);
+    println!("\nsoftware engine, medians of {rounds} cold starts (milliseconds)");
+    for (name, value) in &table {
+        println!("  {name:<52} {value:>10.0}");
+    }
+    let compared = microvm::compare(tools, &cmdline, rounds)?;
+    Ok(json!({ "software": { "medians": table, "runs": starts }, "kvm": compared }))
+}
+
+/// One start on an empty data disk, the first container, and the daemon's memory.
+fn one_start(tools: &Tools, cmdline: &mut String) -> Result<Figures> {
+    let dir = tempfile::Builder::new().prefix("lb").tempdir_in("/tmp")?;
+    let session = software::session(tools, dir.path(), "software", 1)?;
+    let result = measure(&session);
+    if let Ok(seen) = session.lighter(["shell", "cat", "/proc/cmdline"]).ok() {
+        // What names devices is each engine's own affair.
+        let words: Vec<String> =
+            seen.text().split_whitespace().filter(|word| !word.starts_with("virtio_mmio")).map(str::to_owned).collect();
+        *cmdline = words.join(" ");
+    }
+    drop(session.lighter(["stop", "--force"]).finish());
+    if result.is_err() {
+        software::tails(&session);
+    }
+    result
+}
+
+fn measure(session: &Session) -> Result<Figures> {
+    let timeline = session.dir.join("timeline.json");
+    let started = Instant::now();
+    let start = session.lighter(["start", "--engine", session.engine, "--memory", "2", "--disk", "20"]);
+    start.env("LIGHTER_TIMELINE", &timeline).within(session.seconds(120)).ok()?;
+    let mut figures = Figures::new();
+    figures.insert("1 `lighter start` returns".into(), millis(started));
+    let run = Instant::now();
+    session.docker(["run", "--rm", "lighter/demo"]).ok()?;
+    figures.insert("2 `docker run` of the demo image, all of it".into(), millis(run));
+    figures.insert("3 from nothing to the first container's output".into(), millis(started));
+    let status: Value = serde_json::from_slice(&session.lighter(["status", "--json"]).ok()?.stdout)?;
+    let quick = Instant::now();
+    session.lighter(["status"]).ok()?;
+    figures.insert("4 `lighter status`".into(), millis(quick));
+    let pid = status["pid"].as_u64().context("status names no pid")?;
+    figures.insert("5 daemon's private memory (KiB)".into(), private_memory::kib(pid)? as f64);
+    let timeline: Value = serde_json::from_slice(&std::fs::read(&timeline).context("the daemon wrote no timeline")?)?;
+    for stage in timeline["stages"].as_array().into_iter().flatten() {
+        let name = stage["name"].as_str().unwrap_or_default();
+        if let Some(at) = stage["host_ms"].as_f64() {
+            figures.insert(format!("exec of the daemon → {name}"), at);
+        }
+        if let Some(at) = stage["guest_ms"].as_f64() {
+            figures.insert(format!("guest's boot → {name}"), at);
+        }
+    }
+    Ok(figures)
+}
+
+fn millis(since: Instant) -> f64 {
+    since.elapsed().as_secs_f64() * 1000.0
+}
+
+fn medians(runs: &[Figures]) -> Figures {
+    let names = runs.iter().flat_map(BTreeMap::keys);
+    names
+        .filter_map(|name| {
+            let values: Vec<f64> = runs.iter().filter_map(|run| run.get(name).copied()).collect();
+            Some((name.clone(), median(&values)?))
+        })
+        .collect()
+}

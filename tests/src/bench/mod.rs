@@ -1,0 +1,39 @@
+//! `cargo xtask bench`: measurements as a table and as JSON. Times are medians of runs in one session; ratios come from
+//! alternating pairs; counters stand beside times, because counters do not depend on how busy the host is.
+
+mod boot;
+pub mod microvm;
+mod private_memory;
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Map, Value};
+
+use crate::packages;
+use crate::rig::tools::Tools;
+
+/// Runs the named benches and writes all their figures to `json`, if asked.
+pub fn run(names: &[String], rounds: u32, json: Option<&Path>) -> Result<()> {
+    packages::ensure(packages::RUN)?;
+    let mut figures = Map::new();
+    for name in names {
+        let found = match name.as_str() {
+            "boot" => boot::run(&Tools::prepare()?, rounds)?,
+            _ => bail!("no bench is named `{name}`; there is boot"),
+        };
+        figures.insert(name.clone(), found);
+    }
+    if let Some(path) = json {
+        let text = serde_json::to_string_pretty(&Value::Object(figures))?;
+        std::fs::write(path, text).with_context(|| format!("write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// The middle value; the lower of the two middle ones where there are two, so that it is a value that was seen.
+pub fn median(values: &[f64]) -> Option<f64> {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len().checked_sub(1)? / 2).copied()
+}

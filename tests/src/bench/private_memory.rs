@@ -1,0 +1,37 @@
+//! How much memory of a process is its own: private pages of every mapping but the guest's RAM.
+
+use anyhow::{Context, Result};
+
+/// Mappings of at least this many KiB are taken to be guest RAM (the benches start guests with 1 GiB or more).
+const RAM_KIB: u64 = 512 << 10;
+
+/// Private KiB of process `pid`, guest RAM left out (Linux, `/proc/PID/smaps`).
+pub fn kib(pid: u64) -> Result<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/smaps")).with_context(|| format!("read smaps of {pid}"))?;
+    Ok(count(&text))
+}
+
+fn count(smaps: &str) -> u64 {
+    let (mut total, mut is_ram) = (0, false);
+    for line in smaps.lines() {
+        let mut words = line.split_whitespace();
+        let (Some(key), value) = (words.next(), words.next().and_then(|word| word.parse::<u64>().ok())) else {
+            continue;
+        };
+        match (key, value) {
+            ("Size:", Some(size)) => is_ram = size >= RAM_KIB,
+            ("Private_Clean:" | "Private_Dirty:", Some(size)) if !is_ram => total += size,
+            _ => {}
+        }
+    }
+    total
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn guest_ram_is_left_out() {
+        let smaps = "7f00-7f01 rw-p\nSize: 2097152 kB\nPrivate_Dirty: 900 kB\n7f02-7f03 rw-p\nSize: 132 kB\nPrivate_Clean: 4 kB\nPrivate_Dirty: 8 kB\n";
+        assert_eq!(super::count(smaps), 12);
+    }
+}

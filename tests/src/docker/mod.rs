@@ -1,0 +1,176 @@
+//! What the docker CLI must be able to do through lighter's socket: named cases that both guest rigs run. A case gets a
+//! [`Session`] (a CLI with its own configuration folder, so its own current context) and fails with a reason.
+
+pub mod build;
+pub mod containers;
+pub mod images;
+pub mod lifecycle;
+pub mod streams;
+pub mod terminal;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::process::Run;
+
+/// The image that cases run: busybox, imported from the host's static one.
+pub const BUSYBOX: &str = "bb:latest";
+
+/// One docker CLI user: programs, environment and a scratch folder.
+pub struct Session {
+    /// The docker CLI.
+    pub docker: PathBuf,
+    /// The `lighter` binary under test.
+    pub lighter: PathBuf,
+    /// Scratch folder of this session; also holds `LIGHTER_HOME` and `DOCKER_CONFIG`.
+    pub dir: PathBuf,
+    /// A static busybox on the host.
+    pub busybox: PathBuf,
+    /// The cache that holds the guest image.
+    pub cache: PathBuf,
+    /// `--engine` for every start.
+    pub engine: &'static str,
+    /// Multiplies every deadline: emulated hosts are slow.
+    pub patience: u32,
+}
+
+/// A named check.
+pub struct Case {
+    /// Name as printed and as selected on the command line.
+    pub name: &'static str,
+    /// The check.
+    pub run: fn(&Session) -> Result<()>,
+}
+
+impl Session {
+    /// A docker command in this session's environment.
+    pub fn docker<S: AsRef<std::ffi::OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Run {
+        self.dress(Run::new(&self.docker)).args(args)
+    }
+
+    /// A lighter command in this session's environment.
+    pub fn lighter<S: AsRef<std::ffi::OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Run {
+        self.dress(Run::new(&self.lighter)).args(args)
+    }
+
+    /// Environment, working folder and deadline for any program of this session.
+    pub fn dress(&self, run: Run) -> Run {
+        run.env("LIGHTER_HOME", self.dir.join("home"))
+            .env("DOCKER_CONFIG", self.dir.join("docker"))
+            .env("HOME", &self.dir)
+            .env("LIGHTER_CACHE", &self.cache)
+            .without_env("DOCKER_HOST")
+            .without_env("DOCKER_CONTEXT")
+            .dir(&self.dir)
+            .within(self.seconds(60))
+    }
+
+    /// A deadline, stretched for slow hosts.
+    pub fn seconds(&self, seconds: u64) -> Duration {
+        Duration::from_secs(seconds) * self.patience
+    }
+
+    /// Runs `docker …` and returns trimmed stdout; failing exit codes are errors.
+    pub fn out(&self, args: &[&str]) -> Result<String> {
+        Ok(self.docker(args).ok()?.text())
+    }
+
+    /// Starts lighter with this session's engine.
+    pub fn start(&self) -> Result<()> {
+        let run = self.lighter(["start", "--engine", self.engine, "--memory", "2", "--disk", "20"]);
+        run.within(self.seconds(180)).ok().map(drop)
+    }
+
+    /// Imports busybox as [`BUSYBOX`] unless it is there.
+    pub fn import_busybox(&self) -> Result<()> {
+        if self.docker(["image", "inspect", BUSYBOX]).finish()?.status.success() {
+            return Ok(());
+        }
+        let tar = busybox_tar(&self.busybox)?;
+        self.docker(["import", "-", BUSYBOX]).stdin(std::io::Cursor::new(tar)).ok().map(drop)
+    }
+
+    /// Removes every container, so that each case starts from the same place.
+    pub fn sweep(&self) -> Result<()> {
+        let ids = self.out(&["ps", "-aq"])?;
+        if !ids.is_empty() {
+            self.docker(["rm", "-f"].into_iter().chain(ids.split_whitespace())).ok()?;
+        }
+        Ok(())
+    }
+}
+
+/// A root file system tar with busybox and its applets' names, as `docker import` takes it.
+fn busybox_tar(busybox: &Path) -> Result<Vec<u8>> {
+    let tree = tempfile::tempdir()?;
+    let bin = tree.path().join("bin");
+    std::fs::create_dir_all(&bin)?;
+    for name in ["tmp", "etc", "root", "proc", "sys", "dev", "data"] {
+        std::fs::create_dir_all(tree.path().join(name))?;
+    }
+    std::fs::copy(busybox, bin.join("busybox")).with_context(|| format!("copy {}", busybox.display()))?;
+    let applets = Run::new(busybox).args(["--list"]).ok()?.text();
+    for applet in applets.lines().filter(|name| *name != "busybox") {
+        std::os::unix::fs::symlink("busybox", bin.join(applet))?;
+    }
+    let mut passwd = std::fs::File::create(tree.path().join("etc/passwd"))?;
+    writeln!(passwd, "root:x:0:0:root:/root:/bin/sh")?;
+    let tar = tree.path().join("out.tar");
+    Run::new("tar")
+        .args(["-C"])
+        .args([tree.path()])
+        .args(["--owner=0", "--group=0", "-cf"])
+        .args([&tar])
+        .args(["--exclude=./out.tar", "."])
+        .ok()?;
+    Ok(std::fs::read(tar)?)
+}
+
+/// All cases, in the order in which they run. Those of `lifecycle` stop and start the machine, so they come last.
+pub fn all() -> Vec<Case> {
+    let mut cases = containers::cases();
+    cases.extend(streams::cases());
+    cases.extend(terminal::cases());
+    cases.extend(images::cases());
+    cases.extend(build::cases());
+    cases.extend(lifecycle::cases());
+    cases
+}
+
+/// Runs the cases whose names contain one of `wanted` (all when empty), prints one line each and a closing count.
+pub fn run_all(session: &Session, rig: &str, wanted: &[String]) -> Result<()> {
+    let (mut passed, mut failed) = (0u32, Vec::new());
+    for case in all()
+        .into_iter()
+        .filter(|case| wanted.is_empty() || wanted.iter().any(|name| case.name.contains(name.as_str())))
+    {
+        let started = Instant::now();
+        let result = session.sweep().and_then(|()| (case.run)(session));
+        let seconds = started.elapsed().as_secs_f64();
+        match result {
+            Ok(()) => {
+                passed += 1;
+                println!("{rig}: {:<44} ok     {seconds:6.1} s", case.name);
+            }
+            Err(error) => {
+                println!("{rig}: {:<44} FAILED {seconds:6.1} s\n    {error:#}", case.name);
+                failed.push(case.name);
+            }
+        }
+    }
+    println!("{rig}: {passed} passed, {} failed", failed.len());
+    ensure!(failed.is_empty(), "{rig}: {} cases failed: {}", failed.len(), failed.join(", "));
+    ensure!(passed > 0, "{rig}: no case is named {wanted:?}");
+    Ok(())
+}
+
+/// Fails unless both sides are equal, showing both.
+pub fn same<T: PartialEq + std::fmt::Debug>(what: &str, got: T, want: T) -> Result<()> {
+    if got != want {
+        bail!("{what}: got {got:?}, expected {want:?}");
+    }
+    Ok(())
+}

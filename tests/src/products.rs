@@ -1,0 +1,65 @@
+//! What the other parts of this tool run: the agent, the `lighter` binary and the guest image, built by cargo and by the
+//! image builder. Nothing is rebuilt that is up to date.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::process::Run;
+
+/// The target of everything that runs in the guest.
+pub const GUEST_TARGET: &str = "x86_64-unknown-linux-musl";
+
+/// The workspace's root.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate is one level below the root").to_owned()
+}
+
+/// cargo, in the workspace.
+pub fn cargo<S: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = S>) -> Run {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    Run::new(cargo).args(args).dir(root()).within(Duration::from_secs(3600))
+}
+
+/// Where cargo puts what it builds.
+fn target_dir() -> Result<PathBuf> {
+    let metadata = cargo(["metadata", "--format-version", "1", "--no-deps"]).ok()?;
+    let metadata: serde_json::Value = serde_json::from_slice(&metadata.stdout)?;
+    Ok(PathBuf::from(metadata["target_directory"].as_str().context("cargo metadata names no target directory")?))
+}
+
+/// Adds a compilation target to the toolchain unless it is there.
+pub fn ensure_target(target: &str) -> Result<()> {
+    let libdir = Run::new("rustc").args(["--print", "target-libdir", "--target", target]).dir(root()).ok()?.text();
+    if Path::new(&libdir).is_dir() {
+        return Ok(());
+    }
+    Run::new("rustup").args(["target", "add", target]).dir(root()).within(Duration::from_secs(600)).show()
+}
+
+/// Builds the guest's PID 1 and returns its path.
+pub fn agent() -> Result<PathBuf> {
+    guest_program("lighter-agent")
+}
+
+/// Builds the demo container's program and returns its path.
+pub fn demo() -> Result<PathBuf> {
+    guest_program("lighter-demo")
+}
+
+fn guest_program(name: &str) -> Result<PathBuf> {
+    ensure_target(GUEST_TARGET)?;
+    cargo(["build", "--quiet", "-p", name, "--profile", "agent", "--target", GUEST_TARGET]).show()?;
+    let path = target_dir()?.join(GUEST_TARGET).join("agent").join(name);
+    ensure!(path.is_file(), "cargo built no {}", path.display());
+    Ok(path)
+}
+
+/// Builds the `lighter` binary, optimised, and returns its path.
+pub fn lighter() -> Result<PathBuf> {
+    cargo(["build", "--quiet", "--release", "-p", "lighter"]).show()?;
+    let path = target_dir()?.join("release/lighter");
+    ensure!(path.is_file(), "cargo built no {}", path.display());
+    Ok(path)
+}

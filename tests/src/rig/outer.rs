@@ -1,0 +1,167 @@
+//! The outer machine of the kvm rig: QEMU emulating an AMD CPU with SVM, running Debian's kernel with `kvm-amd`, so that a
+//! real `/dev/kvm` exists in it. This host's root is its root (read-only, over 9p) with fresh temporary file systems on top.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::process::{Run, wait};
+
+/// Kernel modules in load order, as Debian names them.
+const MODULES: &[&str] = &[
+    "virtio_ring",
+    "virtio",
+    "virtio_pci_modern_dev",
+    "virtio_pci_legacy_dev",
+    "virtio_pci",
+    "netfs",
+    "fscache",
+    "9pnet",
+    "9pnet_virtio",
+    "9p",
+    "irqbypass",
+    "ccp",
+    "kvm",
+    "kvm-amd",
+];
+
+/// The line that ends a run inside the machine.
+const RESULT: &str = "RIG-RESULT ";
+
+/// What the outer machine boots.
+pub struct Outer {
+    /// Folder with the kernel package's tree (`boot/vmlinuz-*`, `lib/modules/*`).
+    pub kernel_tree: PathBuf,
+    /// A static busybox.
+    pub busybox: PathBuf,
+    /// RAM in MiB.
+    pub memory: u32,
+}
+
+impl Outer {
+    /// Boots, runs `command` (one shell line) in this host's root as root, prints its output lines as they come, and
+    /// returns them. Fails if the command does or the machine does not end within `deadline`.
+    pub fn run(&self, command: &str, deadline: Duration) -> Result<Vec<String>> {
+        let scratch = tempfile::tempdir()?;
+        let initramfs = self.initramfs(scratch.path(), command)?;
+        let kernel = first(&self.kernel_tree.join("boot"), "vmlinuz-")?;
+        let mut qemu = Command::new("qemu-system-x86_64");
+        qemu.args(["-accel", "tcg,thread=multi", "-smp", "2", "-cpu", "max", "-m"]).arg(self.memory.to_string());
+        qemu.arg("-kernel").arg(kernel).arg("-initrd").arg(initramfs);
+        qemu.args([
+            "-append",
+            "console=ttyS0 reboot=t panic=-1 quiet",
+            "-nographic",
+            "-no-reboot",
+            "-nic",
+            "none",
+            "-virtfs",
+        ]);
+        qemu.arg("local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap");
+        qemu.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+        let mut child = qemu.spawn().context("cannot run qemu-system-x86_64")?;
+        let output = child.stdout.take().context("no pipe from QEMU")?;
+        let reader = std::thread::spawn(move || relay(output));
+        let ended = wait(&mut child, deadline).context("the emulated machine");
+        let lines = reader.join().map_err(|_| anyhow::anyhow!("the console reader panicked"))?;
+        ended?;
+        match lines.iter().rev().find_map(|line| line.strip_prefix(RESULT)) {
+            Some("0") => Ok(lines),
+            Some(code) => bail!("the command in the emulated machine ended with {code}"),
+            None => bail!("the emulated machine ended before the command did"),
+        }
+    }
+
+    fn initramfs(&self, scratch: &Path, command: &str) -> Result<PathBuf> {
+        let tree = scratch.join("tree");
+        for name in ["bin", "m", "proc", "sys", "dev", "new"] {
+            fs::create_dir_all(tree.join(name))?;
+        }
+        fs::copy(&self.busybox, tree.join("bin/busybox"))?;
+        let modules = modules(&self.kernel_tree)?;
+        for name in MODULES {
+            let Some(source) = modules.iter().find(|path| module_name(path) == name.replace('-', "_")) else {
+                continue;
+            };
+            unpack(source, &tree.join("m").join(format!("{name}.ko")))?;
+        }
+        fs::write(tree.join("init"), init_script(command))?;
+        Run::new("chmod").args(["755"]).args([tree.join("init")]).ok()?;
+        let packed = scratch.join("initramfs");
+        let pack = format!("cd '{}' && find . | cpio -o -H newc --quiet > '{}'", tree.display(), packed.display());
+        Run::new("sh").args(["-c", &pack]).ok()?;
+        Ok(packed)
+    }
+}
+
+fn init_script(command: &str) -> String {
+    let mut script = String::from("#!/bin/busybox sh\nB=/bin/busybox\n");
+    script += "$B mount -t proc proc /proc; $B mount -t sysfs sys /sys; $B mount -t devtmpfs dev /dev\n";
+    for module in MODULES {
+        // Some are built into newer kernels; what matters is /dev/kvm at the end.
+        script += &format!("[ -e /m/{module}.ko ] && $B insmod /m/{module}.ko\n");
+    }
+    script += "[ -e /dev/kvm ] || echo 'no /dev/kvm in the emulated machine'\n\
+        $B mount -t 9p -o trans=virtio,version=9p2000.L,msize=1048576,ro,cache=loose host /new\n\
+        for t in proc sysfs:sys devtmpfs:dev; do $B mount -t ${t%%:*} x /new/${t##*:}; done\n\
+        $B mkdir -p /new/dev/pts /new/dev/shm; $B mount -t devpts pts /new/dev/pts; $B mount -t tmpfs shm /new/dev/shm\n\
+        for t in /tmp /run /var/tmp; do $B mount -t tmpfs -o mode=1777 t /new$t; done\n\
+        $B ip link set lo up\n";
+    script += "export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp TMPDIR=/tmp\n";
+    script += &format!("$B chroot /new /bin/sh -c '{}'\n", command.replace('\'', "'\\''"));
+    script += &format!("code=$?; echo; echo {RESULT}$code; $B sync; $B reboot -f\n");
+    script
+}
+
+/// Prints the console's lines as they come, without carriage returns, and keeps them.
+fn relay(output: impl std::io::Read) -> Vec<String> {
+    let mut lines = Vec::new();
+    for line in BufReader::new(output).split(b'\n').map_while(Result::ok) {
+        let line = String::from_utf8_lossy(&line).trim_end_matches('\r').to_owned();
+        if !line.starts_with(RESULT) && !line.trim().is_empty() {
+            println!("{line}");
+        }
+        lines.push(line);
+    }
+    lines
+}
+
+fn first(folder: &Path, prefix: &str) -> Result<PathBuf> {
+    let mut names: Vec<PathBuf> = fs::read_dir(folder)
+        .with_context(|| format!("read {}", folder.display()))?
+        .flatten()
+        .map(|entry| entry.path())
+        .collect();
+    names.sort();
+    let found =
+        names.into_iter().find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(prefix)));
+    found.with_context(|| format!("no {prefix}* in {}", folder.display()))
+}
+
+fn modules(tree: &Path) -> Result<Vec<PathBuf>> {
+    let found = Run::new("find")
+        .args([tree])
+        .args(["-name", "*.ko", "-o", "-name", "*.ko.xz", "-o", "-name", "*.ko.zst"])
+        .ok()?;
+    let paths: Vec<PathBuf> = found.text().lines().map(PathBuf::from).collect();
+    ensure!(!paths.is_empty(), "no kernel modules below {}", tree.display());
+    Ok(paths)
+}
+
+fn module_name(path: &Path) -> String {
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    name.split('.').next().unwrap_or_default().replace('-', "_")
+}
+
+fn unpack(source: &Path, target: &Path) -> Result<()> {
+    let unpacker = match source.extension().and_then(|extension| extension.to_str()) {
+        Some("xz") => "xz -dc",
+        Some("zst") => "zstd -dcq",
+        _ => "cat",
+    };
+    Run::new("sh").args(["-c", &format!("{unpacker} '{}' > '{}'", source.display(), target.display())]).ok().map(drop)
+}

@@ -1,0 +1,17 @@
+//! The two guest rigs as suites.
+
+use anyhow::Result;
+
+use crate::packages;
+use crate::rig::tools::Tools;
+use crate::rig::{kvm as kvm_rig, software as software_rig};
+
+pub(super) fn software(cases: &[String]) -> Result<()> {
+    packages::ensure(packages::RUN)?;
+    software_rig::run(&Tools::prepare()?, cases)
+}
+
+pub(super) fn kvm(cases: &[String]) -> Result<()> {
+    packages::ensure(packages::RUN)?;
+    kvm_rig::run(&Tools::prepare()?, cases)
+}
