@@ -7,7 +7,10 @@ mod stand_in;
 use std::{sync::atomic::Ordering, time::Duration};
 
 use stand_in::{End, Machine, soon};
-use tokio::{io::AsyncWriteExt, time::sleep};
+use tokio::{
+    io::AsyncWriteExt,
+    time::{Instant, sleep},
+};
 
 /// Header case, order, spacing and odd but legal things that a parser would tidy up.
 const ODD_REQUEST: &str = "GET //v1.45/../%2e%2e/containers/json?all=1&f=%7B%7D HTTP/1.1\r\nHOST:api.moby.localhost\r\n\
@@ -138,7 +141,7 @@ async fn h1_other_versions_are_named_as_the_cause() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn h1_no_byte_of_a_malformed_head_reaches_dockerd_on_a_kept_connection() {
     let mut machine = Machine::new();
     let (mut client, _served) = machine.client();
@@ -147,7 +150,9 @@ async fn h1_no_byte_of_a_malformed_head_reaches_dockerd_on_a_kept_connection() {
     client.expect(OK).await;
     client.send("POST /a HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 30\r\n\r\nDELETE /b HTTP/1.1\r\n\r\n").await;
     assert_eq!(refusal(&mut client).await.0, "HTTP/1.1 400 Bad Request");
+    let refused = Instant::now();
     engine.expect_end().await;
+    assert_eq!(refused.elapsed(), Duration::ZERO, "dockerd has to wait for a client that was refused");
 }
 
 #[tokio::test]
@@ -494,7 +499,7 @@ async fn h6_a_client_that_half_closes_behind_its_request_gets_its_answer() {
 }
 
 /// Ctrl-C in `docker events`.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn h6_a_killed_client_ends_the_stream_that_dockerd_sends_it() {
     let mut machine = Machine::new();
     let (mut client, served) = machine.client();
@@ -502,8 +507,10 @@ async fn h6_a_killed_client_ends_the_stream_that_dockerd_sends_it() {
     let mut engine = asked(&mut machine, &mut client, events).await;
     engine.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").await;
     client.expect("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").await;
+    let killed = Instant::now();
     drop(client);
     engine.expect_end().await;
+    assert_eq!(killed.elapsed(), Duration::ZERO, "the end was held back");
     drop(engine);
     soon("task", served).await.unwrap();
 }
@@ -580,7 +587,10 @@ async fn an_answer_before_the_end_of_the_upload_arrives_and_the_rest_still_passe
 
 #[tokio::test]
 async fn dockerd_that_stops_reading_an_upload_gets_its_answer_through() {
-    for answer in ["HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno", "HTTP/1.1 413 Too Large\r\n\r\nno"] {
+    // More than the client's side holds: the answer's way is blocked for as long as the client only writes.
+    let text = "n".repeat(40_000);
+    for length in ["Content-Length: 40000\r\n", ""] {
+        let answer = &format!("HTTP/1.1 413 Too Large\r\n{length}\r\n{text}");
         let mut machine = Machine::new();
         let (mut client, served) = machine.client();
         let part = "POST /build HTTP/1.1\r\nContent-Length: 1000000000\r\n\r\n";

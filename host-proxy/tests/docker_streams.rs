@@ -11,7 +11,7 @@ use stand_in::{End, Machine, SOCKET, soon};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     task::JoinHandle,
-    time::timeout,
+    time::{sleep, timeout},
 };
 
 const ATTACH: &str = "POST /v1.45/containers/c/attach?stdin=1&stdout=1&stream=1 HTTP/1.1\r\nHost: x\r\n\
@@ -99,18 +99,21 @@ async fn h6_a_side_that_goes_away_takes_the_stream_with_it() {
 }
 
 /// `cat BIG | docker run -i IMAGE head -1`: stdin breaks, output must not.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn h6_a_container_that_leaves_its_stdin_unread_still_gets_its_output_through() {
     for style in STYLES {
         let (client, mut engine, served) = hijacked(style).await;
         let (mut output, mut stdin) = tokio::io::split(client.stream);
         let writer = tokio::spawn(async move { while stdin.write_all(&[b'i'; 4096]).await.is_ok() {} });
         engine.expect("i".repeat(10_000)).await;
-        engine.send("o".repeat(SOCKET)).await;
+        // More than its reader holds, so that some is still on its way when stdin breaks.
+        let text = "o".repeat(2 * SOCKET + SOCKET / 2);
+        engine.send(&text).await;
         drop(engine);
+        sleep(Duration::from_secs(1)).await;
         let mut got = Vec::new();
         soon("output", output.read_to_end(&mut got)).await.unwrap();
-        assert_eq!(got, "o".repeat(SOCKET).into_bytes());
+        assert_eq!(got, text.into_bytes());
         writer.abort();
         let _ = writer.await;
         drop(output);
@@ -144,11 +147,13 @@ async fn h5_early_stdin_is_not_sent_before_dockerd_agreed() {
         let (mut client, _served) = machine.client();
         client.send(request).await;
         client.send("GET /secret HTTP/1.1\r\n\r\n").await;
+        client.half_close().await;
         let mut engine = machine.engine().await;
         engine.expect(request).await;
         engine.expect_quiet(Duration::from_secs(60)).await;
         engine.send(answer).await;
         engine.expect("GET /secret HTTP/1.1\r\n\r\n").await;
+        engine.expect_end().await;
     }
 }
 
