@@ -45,7 +45,8 @@ fn reasons(all: &[Unusable]) -> String {
     all.iter().map(|one| format!("{}: {one}", one.engine.name())).collect::<Vec<_>>().join(". ")
 }
 
-/// Says whether `engine` can run an ordinary guest here. Takes at most about a second, a few milliseconds when all is well.
+/// Says whether `engine` can run an ordinary guest here. Blocks the calling thread: a few milliseconds when all is well,
+/// a third of a second to find an interpreter out, up to ten seconds on a host that is overloaded beyond use.
 pub fn probe(engine: EngineKind) -> Result<(), Unusable> {
     probe_backend(engine).unwrap_or_else(|| Err(Unusable::not_in_this_build(engine)))
 }

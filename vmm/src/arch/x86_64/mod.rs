@@ -96,7 +96,7 @@ mod tests {
     #[test]
     fn a_whole_boot_is_laid_out_without_overlap() {
         let memory = crate::memory::anonymous(&ram_ranges(16 << 20)).expect("16 MiB");
-        let kernel = kernel::tests::elf(0x10_0000, &[(0x10_0000, 0x1000, b"code")]);
+        let kernel = tiny_kernel(0x10_0000, b"code");
         let plan = BootPlan { cpus: 2, kernel: &kernel, initramfs: b"cpio", cmdline: "quiet", devices: 3 };
         let state = prepare(&memory, &plan).expect("everything fits");
         assert_eq!((state.rip, state.rsi), (0x10_0000, layout::ZERO_PAGE));
