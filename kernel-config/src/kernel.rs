@@ -22,7 +22,7 @@ pub const PACKAGE: &str = "linux-source-6.12";
 pub const RECIPE: u32 = 1;
 
 /// Objects that a build compiles, for the percentage; a few more or less do no harm.
-const OBJECTS: usize = 1390;
+const OBJECTS: usize = 1413;
 const CURE: &str = "If memory or disk ran out, free some and build again; otherwise the log names the file";
 /// Parts of the tree that no build of ours reads: unpacking half the bytes saves several seconds.
 const LEFT_OUT: [&str; 7] = [
