@@ -4,8 +4,10 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use lighter_protocol::ports;
+use rustix::io::Errno;
 
 use crate::sys::vsock;
 
@@ -13,6 +15,8 @@ use crate::sys::vsock;
 const LIMIT: usize = 2048;
 /// Connections are copied and framed on small stacks; shells and logs need no more either.
 const STACK: usize = 128 * 1024;
+/// After a failed accept.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// The listener cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -38,8 +42,12 @@ pub fn serve(
                     start(name, &open, &serve, connection);
                 }
                 Ok((_, peer)) => tracing::warn!(?peer, port, "connection that is not the host's refused"),
-                Err(error) if passing(&error) => tracing::warn!(%error, port, "connection lost before it was accepted"),
-                Err(source) => crate::fatal::end("accept", &AcceptError { port, source }),
+                Err(source) if listener_is_gone(&source) => crate::fatal::end("accept", &AcceptError { port, source }),
+                Err(error) => {
+                    tracing::warn!(%error, port, "connection not accepted");
+                    // Out of descriptors or memory, the next attempt fails at once as well, and nothing says when it would not.
+                    thread::sleep(PAUSE);
+                }
             }
         }
     };
@@ -69,13 +77,10 @@ fn start(
     }
 }
 
-/// Out of descriptors or memory, or a peer that has gone again: the next accept may work.
-fn passing(error: &std::io::Error) -> bool {
-    use rustix::io::Errno;
-    const PASSING: [Errno; 6] =
-        [Errno::CONNABORTED, Errno::INTR, Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::CONNRESET];
-    PASSING.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
-        || error.kind() == std::io::ErrorKind::OutOfMemory
+/// Not a connection that failed, but the socket that all of them come from.
+fn listener_is_gone(error: &std::io::Error) -> bool {
+    let gone = [Errno::BADF, Errno::INVAL, Errno::NOTSOCK, Errno::OPNOTSUPP];
+    gone.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
 /// One of the connections that are open; given back when dropped.

@@ -92,6 +92,7 @@ impl Frames {
     /// connection before it has read our last frame. A peer that keeps talking or stays open is left at the deadline.
     pub fn finish(&mut self, deadline: Instant) {
         let _gone_already = shutdown(&self.socket, Shutdown::Write);
+        // `wait` is false at the deadline even if there is always one more byte.
         while let Ok(true) = ready::wait(&self.socket, PollFlags::IN, deadline) {
             if !matches!(self.discard(), Ok(None | Some(1..))) {
                 return;

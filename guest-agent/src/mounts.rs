@@ -21,6 +21,8 @@ pub struct MountError {
 }
 
 const PRIVATE: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV).union(MountFlags::NOEXEC);
+/// Where the engine mounts things.
+const ENGINE: [&str; 3] = ["/var/lib/docker", "/var/lib/containerd", "/run/docker"];
 /// Where the root waits until it takes the initramfs' place.
 const NEW_ROOT: &str = "/root";
 
@@ -94,12 +96,15 @@ pub fn engine_folders(data: &Path) -> Result<(), MountError> {
     make_directory(data.join("lighter"))
 }
 
-/// Unmounts the data disk; if something still holds it, makes it read-only, which flushes it as well.
+/// Unmounts the data disk and whatever containers that were killed have left mounted; if something still holds it, makes it
+/// read-only, which flushes it as well.
 pub fn release(data: &Path) -> io::Result<()> {
-    for bound in ["/var/lib/docker", "/var/lib/containerd"] {
-        let _never_bound = unmount(bound, UnmountFlags::DETACH);
-    }
-    if unmount(data, UnmountFlags::NOFOLLOW).is_ok() {
+    let mounts = fs::read_to_string("/proc/self/mounts")?;
+    let of_engine = |target: &&str| ENGINE.iter().any(|folder| target.starts_with(folder));
+    let held: Vec<&str> = mounts.lines().filter_map(|line| line.split(' ').nth(1)).filter(of_engine).collect();
+    // What was mounted last first. A lazy unmount would only hide what is still in use.
+    let in_use = held.iter().rev().filter(|target| unmount(**target, UnmountFlags::NOFOLLOW).is_err()).count();
+    if in_use == 0 && unmount(data, UnmountFlags::NOFOLLOW).is_ok() {
         return Ok(());
     }
     tracing::warn!("data disk is still in use, making it read-only");

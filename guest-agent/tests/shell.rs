@@ -141,6 +141,15 @@ fn a_background_child_that_keeps_the_output_does_not_hold_the_session() {
 }
 
 #[test]
+fn a_background_child_that_never_stops_writing_does_not_hold_the_session() {
+    let host = Host::started(&["/bin/sh", "-c", "yes & echo $! >&2; exit 6"], None);
+    let (_, err, code) = host.collect();
+    assert_eq!(code, 6);
+    // Its output is gone, so it may have ended already.
+    let _ended = rustix::process::kill_process(number(&err), rustix::process::Signal::KILL);
+}
+
+#[test]
 fn a_terminal_is_one_and_has_the_size_that_was_asked_for() {
     let mut host = Host::started(&["/bin/sh", "-c", "tty; stty size; read line; stty size; exit 3"], Some((132, 43)));
     let mut seen = String::new();
@@ -173,6 +182,17 @@ fn the_end_of_input_on_a_terminal_ends_a_reader() {
     host.send(StreamFrame::Stdin(b"line\n".to_vec()));
     host.send(StreamFrame::Stdin(Vec::new()));
     assert_eq!(host.collect().2, 0);
+}
+
+#[test]
+fn a_host_that_hangs_up_is_noticed_although_its_input_is_not_taken() {
+    let mut host = Host::started(&["/bin/sleep", "1000"], None);
+    // More than pipe, buffer and sockets hold: the session stops reading the host.
+    let chunk = StreamFrame::Stdin(vec![b'x'; 64 * 1024]);
+    let brief = || Instant::now() + Duration::from_millis(300);
+    while host.frames.send_stream(&chunk, brief()).is_ok() {}
+    drop(host.frames);
+    assert!(!host.session.join().unwrap());
 }
 
 #[test]

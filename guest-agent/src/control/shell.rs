@@ -31,6 +31,8 @@ const LOGIN_SHELL: [&str; 2] = ["/bin/sh", "-l"];
 const PATIENCE: Duration = Duration::from_secs(600);
 /// Output that background children may still write after the program has ended.
 const LAST_OUTPUT: Duration = Duration::from_millis(250);
+/// More than a pipe or terminal can hold: it was written after the program's end.
+const MOST_LAST_OUTPUT: usize = 2 << 20;
 /// Between SIGHUP and SIGKILL.
 const HANG_UP: Duration = Duration::from_secs(2);
 /// Input that the program has not taken yet; beyond this the host is not read.
@@ -116,16 +118,20 @@ impl Session {
     fn carry_until_end(&mut self, frames: &mut Frames) -> Result<(), FrameError> {
         let mut ended = self.running.ended()?;
         let mut last_output = ended.is_none().then(|| Instant::now() + LAST_OUTPUT);
+        let mut after_end = 0;
         loop {
             self.take_frames(frames)?;
             self.write_input();
-            let any_output = self.send_output(frames)?;
-            if last_output.is_some_and(|limit| self.outputs.is_empty() || (!any_output && Instant::now() >= limit)) {
+            let sent = self.send_output(frames)?;
+            after_end += if last_output.is_some() { sent } else { 0 };
+            let quiet = |limit| sent == 0 && Instant::now() >= limit;
+            if last_output.is_some_and(|limit| self.outputs.is_empty() || quiet(limit) || after_end > MOST_LAST_OUTPUT)
+            {
                 frames.send_stream(&StreamFrame::Exit(self.running.wait().0), patience())?;
                 frames.finish(deadline());
                 return Ok(());
             }
-            if any_output {
+            if sent > 0 {
                 continue;
             }
             if self.wait(frames, ended.as_ref(), last_output)? {
@@ -136,20 +142,23 @@ impl Session {
     }
 
     /// Waits until something can move. `true` if the program has ended.
-    fn wait(&self, frames: &Frames, ended: Option<&OwnedFd>, until: Option<Instant>) -> io::Result<bool> {
+    fn wait(&self, frames: &Frames, ended: Option<&OwnedFd>, until: Option<Instant>) -> Result<bool, FrameError> {
+        // While the program does not take its input the host is not read, but its hanging up must be seen.
+        let full = self.pending.len() >= INPUT_LIMIT;
         let mut fds = Vec::with_capacity(5);
+        fds.push(PollFd::new(frames, if full { PollFlags::RDHUP } else { PollFlags::IN }));
         if let Some(ended) = ended {
             fds.push(PollFd::new(ended, PollFlags::IN));
-        }
-        if self.pending.len() < INPUT_LIMIT {
-            fds.push(PollFd::new(frames, PollFlags::IN));
         }
         if let Some(input) = self.input.as_ref().filter(|_| !self.pending.is_empty()) {
             fds.push(PollFd::new(input, PollFlags::OUT));
         }
         fds.extend(self.outputs.iter().map(|(fd, _)| PollFd::new(fd, PollFlags::IN)));
         ready::wait_any(&mut fds, until)?;
-        Ok(ended.is_some() && !fds[0].revents().is_empty())
+        if full && !fds[0].revents().is_empty() {
+            return Err(FrameError::Cut);
+        }
+        Ok(ended.is_some() && !fds[1].revents().is_empty())
     }
 
     /// Takes what the host has sent. Its hanging up is an error: the session has no other end before the program's.
@@ -210,15 +219,15 @@ impl Session {
         self.pending = Vec::new();
     }
 
-    /// Sends at most one frame per output, so that input has its turn. `true` if there was any.
-    fn send_output(&mut self, frames: &mut Frames) -> Result<bool, FrameError> {
-        let (mut any, mut closed) = (false, Vec::new());
+    /// Sends at most one frame per output, so that input has its turn. How many bytes that was.
+    fn send_output(&mut self, frames: &mut Frames) -> Result<usize, FrameError> {
+        let (mut sent, mut closed) = (0, Vec::new());
         for (index, (fd, frame)) in self.outputs.iter().enumerate() {
             let mut bytes = Vec::with_capacity(MAX_PAYLOAD);
             match rustix::io::read(fd, spare_capacity(&mut bytes)) {
-                Ok(1..) => {
+                Ok(count @ 1..) => {
                     frames.send_stream(&frame(bytes), patience())?;
-                    any = true;
+                    sent += count;
                 }
                 Err(Errno::AGAIN | Errno::INTR) => {}
                 // The end of a pipe; of a terminal it is EIO, when its last program has closed it.
@@ -228,7 +237,7 @@ impl Session {
         for index in closed.into_iter().rev() {
             self.outputs.remove(index);
         }
-        Ok(any)
+        Ok(sent)
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{paths, sys};
 /// Until it answers. A first start after a hard stop repairs its databases.
 const PATIENCE: Duration = Duration::from_secs(180);
 /// For its own end, after the containers are gone.
-pub const OWN_END: Duration = Duration::from_secs(5);
+pub const OWN_END: Duration = Duration::from_secs(10);
 
 /// The command. No `--live-restore`: dockerd refuses Swarm with it and would leave containers running at shutdown.
 pub fn command() -> Command {
