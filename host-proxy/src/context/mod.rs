@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 
 use crate::home::Profile;
 use crate::replace::replace;
+use crate::sys::files;
 
 mod edit;
 
@@ -139,7 +140,8 @@ impl Context {
         });
         let path = self.meta_dir.join("meta.json");
         let write = || {
-            fs::create_dir_all(&self.meta_dir)?;
+            // A `~/.docker` that nobody had yet is as private as the docker CLI makes it.
+            files::create_private_dir(&self.meta_dir)?;
             replace(&path, meta.to_string().as_bytes())
         };
         write().map_err(|source| ContextError::Io { path, source })
