@@ -18,38 +18,40 @@ pub struct Lock {
 }
 
 impl Lock {
-    /// Takes the lock if nobody has it.
-    pub fn try_acquire(path: &Path) -> io::Result<Option<Lock>> {
-        loop {
-            let file = open(path)?;
-            match file.try_lock() {
-                Ok(()) if files::is_at(&file, path) => return Ok(Some(Lock { file, path: path.to_owned() })),
-                Ok(()) => continue,
-                Err(TryLockError::WouldBlock) => return Ok(None),
-                Err(TryLockError::Error(error)) => return Err(error),
-            }
-        }
-    }
-
     /// Waits for the lock; `None` if it is still held after `patience`.
     pub fn acquire(path: &Path, patience: Duration) -> io::Result<Option<Lock>> {
         let deadline = Instant::now() + patience;
         loop {
-            if let Some(lock) = Lock::try_acquire(path)? {
-                return Ok(Some(lock));
-            }
             let file = open(path)?;
-            let (locked, waiting) = mpsc::sync_channel(0);
-            // No system has a lock call with a time limit. If the limit passes first, this thread ends with the process or
-            // drops the file as soon as it gets the lock.
-            std::thread::spawn(move || locked.send(file.lock().map(|()| file)));
-            match waiting.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(Ok(file)) if files::is_at(&file, path) => return Ok(Some(Lock { file, path: path.to_owned() })),
-                Ok(Ok(_)) => continue,
-                Ok(Err(error)) => return Err(error),
-                Err(_) => return Ok(None),
+            if !within(&file, deadline.saturating_duration_since(Instant::now()))? {
+                return Ok(None);
+            }
+            if files::is_at(&file, path) {
+                return Ok(Some(Lock { file, path: path.to_owned() }));
             }
         }
+    }
+}
+
+/// Locks an open file, waiting `patience` at most; whether that worked. The lock goes when `file` is closed.
+pub fn within(file: &File, patience: Duration) -> io::Result<bool> {
+    match file.try_lock() {
+        Ok(()) => return Ok(true),
+        Err(TryLockError::WouldBlock) => (),
+        Err(TryLockError::Error(error)) => return Err(error),
+    }
+    let same = file.try_clone()?;
+    let (locked, waiting) = mpsc::sync_channel(0);
+    // No system has a lock call with a time limit. If the limit passes first, this thread ends with the process, or closes
+    // its handle as soon as it gets the lock.
+    std::thread::spawn(move || {
+        let result = same.lock();
+        drop(same);
+        locked.send(result)
+    });
+    match waiting.recv_timeout(patience) {
+        Ok(result) => result.map(|()| true),
+        Err(_) => Ok(false),
     }
 }
 
@@ -73,8 +75,8 @@ mod tests {
     fn c5_only_one_holds_a_lock_and_its_file_goes_with_it() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("daemon.lock");
-        let first = Lock::try_acquire(&path).unwrap().expect("nobody has it");
-        assert!(Lock::try_acquire(&path).unwrap().is_none());
+        let first = Lock::acquire(&path, Duration::ZERO).unwrap().expect("nobody has it");
+        assert!(Lock::acquire(&path, Duration::ZERO).unwrap().is_none());
         drop(first);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }
@@ -83,7 +85,7 @@ mod tests {
     fn c5_a_waiter_gets_the_lock_when_the_holder_lets_go_and_never_on_a_removed_file() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("start.lock");
-        let first = Lock::try_acquire(&path).unwrap().expect("nobody has it");
+        let first = Lock::acquire(&path, Duration::ZERO).unwrap().expect("nobody has it");
         let waiters: Vec<_> = (0..4)
             .map(|_| {
                 let path = path.clone();
@@ -105,14 +107,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("daemon.lock");
         fs::write(&path, "4711\n").unwrap();
-        assert!(Lock::try_acquire(&path).unwrap().is_some());
+        assert!(Lock::acquire(&path, Duration::ZERO).unwrap().is_some());
     }
 
     #[test]
     fn c5_waiting_for_a_lock_has_an_end() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("daemon.lock");
-        let _held = Lock::try_acquire(&path).unwrap();
+        let _held = Lock::acquire(&path, Duration::ZERO).unwrap();
         assert!(Lock::acquire(&path, Duration::from_millis(20)).unwrap().is_none());
     }
 }

@@ -1,14 +1,19 @@
 //! The data disk: created sparse, grown, never shrunk, never emptied, and in one machine at a time. Called by `boot`.
 
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use crate::lock;
 use crate::settings::{GIB, Settings};
 use crate::sys::files;
 
 /// A disk in use is not to be moved below this much free space on the host, in bytes.
 const LEAST_FREE: u64 = 256 << 20;
+
+/// How long the threads of a machine that has just ended may still hold its disk.
+const LETTING_GO: Duration = Duration::from_secs(3);
 
 /// Why the data disk cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -78,10 +83,8 @@ pub fn open(path: &Path, wish: Option<u64>) -> Result<DataDisk, DiskError> {
         return Err(DiskError::Full { path: path.to_owned(), free: free >> 20 });
     }
     let file = files::owner_only().read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => (),
-        Err(TryLockError::WouldBlock) => return Err(DiskError::InUse(path.to_owned())),
-        Err(TryLockError::Error(error)) => return Err(failed(error)),
+    if !lock::within(&file, LETTING_GO).map_err(failed)? {
+        return Err(DiskError::InUse(path.to_owned()));
     }
     let have = file.metadata().map_err(failed)?.len();
     // An empty file is what an interrupted creation leaves.

@@ -50,7 +50,7 @@ cases! {
                     loop {
                         match control.answer().await.unwrap() {
                             Answer::Stage(_) => (),
-                            Answer::Status(status) => break assert_eq!(status.state.name(), last),
+                            Answer::Status(status) => break assert_eq!(status.state.name(), last, "{status:?}"),
                             Answer::Stopped => break assert_eq!(last, "stopped"),
                         }
                     }
