@@ -11,7 +11,7 @@ use crate::docker;
 use crate::guest::GuestDialer;
 use crate::sys::endpoint::{Listener, Stream};
 
-/// Most clients at a time; more wait in the socket's queue. Each takes up to two file descriptors' worth of memory.
+/// Most clients at a time; more wait in the socket's queue, so that they cannot take every file descriptor.
 const MOST_CLIENTS: usize = 4096;
 /// A pause when the system has no file descriptor to give: it is somebody else's close that helps, and nothing tells of it.
 const NO_DESCRIPTOR: Duration = Duration::from_millis(100);

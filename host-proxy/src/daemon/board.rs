@@ -11,6 +11,8 @@ use crate::plain;
 
 /// Most stages that are kept: a guest that reports more is not believed.
 const MOST_STAGES: usize = 64;
+/// Room for the stages of our own that come after those of the guest.
+const OUR_STAGES: usize = 16;
 
 /// What stands on the board.
 #[derive(Debug, Clone)]
@@ -46,24 +48,24 @@ impl Board {
         Board { since, view: watch::Sender::new(view), heard: Notify::new() }
     }
 
-    /// Writes a stage of our own.
+    /// Writes a stage of our own; those of a stop always find room.
     pub fn stage(&self, name: &str, text: &str) {
-        self.add(name, text, None);
+        self.add(name, text, None, MOST_STAGES + OUR_STAGES);
     }
 
     /// Writes a stage that the guest reported.
     pub fn guest_stage(&self, name: &str, text: &str, uptime_ms: u64) {
         let name: String = plain::one_line(name).chars().take(40).collect();
-        self.add(&name, &plain::one_line(text), Some(uptime_ms));
+        self.add(&name, &plain::one_line(text), Some(uptime_ms), MOST_STAGES);
     }
 
-    fn add(&self, name: &str, text: &str, guest_ms: Option<u64>) {
+    fn add(&self, name: &str, text: &str, guest_ms: Option<u64>, most: usize) {
         let host_ms = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
-        tracing::info!(stage = name, host_ms, guest_ms, "{text}");
         let stage = Stage { name: name.to_owned(), text: text.to_owned(), host_ms, guest_ms };
         self.view.send_if_modified(|view| {
-            let room = view.stages.len() < MOST_STAGES;
+            let room = view.stages.len() < most;
             if room {
+                tracing::info!(stage = name, host_ms, guest_ms, "{text}");
                 view.stages.push(stage);
             }
             room

@@ -17,6 +17,11 @@ const CALLER: Duration = Duration::from_secs(10);
 /// Most callers that are listened to at the same time.
 const MOST_CALLERS: usize = 8;
 
+/// So many events are read as fast as they come; more than any start has.
+const FREE_EVENTS: usize = 100;
+/// From then on one in so much time, so that a guest out of its mind fills no log and takes no CPU; the rest waits there.
+const PACE: Duration = Duration::from_millis(50);
+
 /// Why there is no agent.
 #[derive(Debug, thiserror::Error)]
 pub enum HelloError {
@@ -116,7 +121,10 @@ fn listen(mut stream: BoxedStream) -> Events {
     // Bounded: a flood waits in the guest.
     let (sender, events) = mpsc::channel(16);
     let reader = tokio::spawn(async move {
-        loop {
+        for count in 0_usize.. {
+            if count > FREE_EVENTS {
+                tokio::time::sleep(PACE).await;
+            }
             match frames::read::<Event>(&mut stream).await {
                 Ok(event) => {
                     if sender.send(event).await.is_err() {
