@@ -19,11 +19,12 @@ pub struct CgroupError {
     source: io::Error,
 }
 
-/// Mounts the tree and moves this process into `/init`.
+/// Mounts the tree and moves this process into `/init.scope`, a name by which dockerd knows that it runs on a host
+/// of its own and not in a container.
 pub fn start() -> Result<(), CgroupError> {
     let error = |doing| move |source| CgroupError { doing, source };
     mount_tree().map_err(|errno| error("mounting")(errno.into()))?;
-    let own = Path::new(ROOT).join("init");
+    let own = Path::new(ROOT).join("init.scope");
     fs::create_dir_all(&own).map_err(error("making the group of PID 1"))?;
     fs::write(own.join("cgroup.procs"), "0").map_err(error("moving PID 1"))?;
     let available = fs::read_to_string(Path::new(ROOT).join("cgroup.controllers")).map_err(error("listing"))?;

@@ -76,6 +76,10 @@ pub fn memory() -> Result<(), MountError> {
     if let Err(error) = mount("bpf", "/sys/fs/bpf", "bpf", PRIVATE, None::<&CStr>) {
         tracing::info!(%error, "no bpf file system");
     }
+    // Where AppArmor takes its profiles; without it dockerd runs containers unconfined.
+    if let Err(error) = mount("securityfs", "/sys/kernel/security", "securityfs", PRIVATE, None::<&CStr>) {
+        tracing::info!(%error, "no security file system");
+    }
     for folder in [crate::paths::LOGS, "/run/lock", "/run/lighter", "/run/containerd", "/run/docker"] {
         make_directory(folder)?;
     }

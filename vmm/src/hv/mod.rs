@@ -12,7 +12,6 @@ pub mod kvm;
 
 /// QEMU as a software CPU.
 #[cfg(target_os = "linux")]
-#[path = "../software/mod.rs"]
 pub mod software;
 
 mod choose;

@@ -18,7 +18,7 @@ mod qemu;
 mod supervisor;
 mod tsc;
 /// The transport: our devices for QEMU's queues.
-#[path = "../virtio/vhost_user/mod.rs"]
+#[path = "../../virtio/vhost_user/mod.rs"]
 pub mod vhost_user;
 mod wiring;
 
