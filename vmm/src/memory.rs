@@ -1,5 +1,5 @@
-//! Guest RAM: allocated once per machine, anonymous for an in-process hypervisor, a memfd where a second process must
-//! map it too (software engine). Called by `machine`; devices only see [`GuestMemory`].
+//! Guest RAM of an in-process hypervisor: allocated once per machine, private and anonymous. (QEMU allocates its own, which
+//! `vhost_user` maps.) Called by `boot` and by the probe; devices only see [`GuestMemory`].
 
 use std::sync::Arc;
 

@@ -11,7 +11,7 @@ use vm_memory::GuestAddress;
 pub use self::log_writer::LogWriter;
 use super::device::{ActivateError, Activation, VirtioDevice};
 use super::queue::{Chain, QueueError, Virtqueue};
-use super::service::Service;
+use super::service::{Service, Warnings};
 use crate::config::ConsoleSink;
 
 /// Receive queue, transmit queue (§5.3.2). Linux fills the first with a page per entry, which nothing will ever use.
@@ -23,6 +23,7 @@ const PER_CHAIN: u64 = 64 << 10;
 pub struct Console {
     log: Arc<LogWriter>,
     running: Option<Running>,
+    warnings: Warnings,
 }
 
 struct Running {
@@ -34,7 +35,7 @@ struct Running {
 impl Console {
     /// A console whose output goes to the file that `sink` names; fails if that cannot be opened.
     pub fn new(sink: ConsoleSink) -> io::Result<Self> {
-        Ok(Self { log: Arc::new(LogWriter::open(sink)?), running: None })
+        Ok(Self { log: Arc::new(LogWriter::open(sink)?), running: None, warnings: Warnings::default() })
     }
 
     /// Its log, for whoever else prints for this guest.
@@ -70,7 +71,7 @@ impl VirtioDevice for Console {
         };
         let log = Arc::clone(&self.log);
         let handle = Box::new(move |queue: &Virtqueue, chain: &Chain| print(&log, queue, chain));
-        let transmit = Service::start("console", transmit, activation.interrupt, handle);
+        let transmit = Service::start("console", transmit, activation.interrupt, Arc::clone(&self.warnings), handle);
         self.running = Some(Running { _transmit: transmit, _receive: receive });
         Ok(())
     }

@@ -1,12 +1,15 @@
 //! Entropy device (virtio 1.2 §5.4): fills the driver's buffers from the host's random number generator.
 
+use std::sync::Arc;
+
 use vm_memory::GuestAddress;
 
 use super::device::{ActivateError, Activation, VirtioDevice};
 use super::queue::{Chain, QueueError, Virtqueue};
-use super::service::Service;
+use super::service::{Service, Warnings};
+use crate::rate_limit::RateLimit;
 
-/// Linux has one request in flight. Few entries also bound what one round of all of them takes: 512 KiB.
+/// Linux has one request in flight.
 const QUEUE_SIZES: [u16; 1] = [8];
 /// At most this much for one request, in bytes; the driver asks again if it wants more.
 const PER_REQUEST: u64 = 64 << 10;
@@ -17,12 +20,13 @@ type Source = fn(&mut [u8]) -> Result<(), getrandom::Error>;
 pub struct Rng {
     source: Source,
     service: Option<Service>,
+    warnings: Warnings,
 }
 
 impl Rng {
     /// A device over the host's generator.
     pub fn new() -> Self {
-        Self { source: getrandom::fill, service: None }
+        Self { source: getrandom::fill, service: None, warnings: Warnings::default() }
     }
 }
 
@@ -57,8 +61,9 @@ impl VirtioDevice for Rng {
             return Err(ActivateError { device: "rng", reason: "it needs exactly one queue".to_owned() });
         };
         let source = self.source;
-        let handle = Box::new(move |queue: &Virtqueue, chain: &Chain| fill(source, queue, chain));
-        self.service = Some(Service::start("rng", queue, activation.interrupt, handle));
+        let mut failures = RateLimit::default();
+        let handle = Box::new(move |queue: &Virtqueue, chain: &Chain| fill(source, &mut failures, queue, chain));
+        self.service = Some(Service::start("rng", queue, activation.interrupt, Arc::clone(&self.warnings), handle));
         Ok(())
     }
 
@@ -68,7 +73,7 @@ impl VirtioDevice for Rng {
 }
 
 /// Fills the writable part of a chain, up to the limit; returns how far it got. Readable parts mean nothing here.
-fn fill(source: Source, queue: &Virtqueue, chain: &Chain) -> Result<u32, QueueError> {
+fn fill(source: Source, failures: &mut RateLimit, queue: &Virtqueue, chain: &Chain) -> Result<u32, QueueError> {
     let wanted = chain.writable_len().min(PER_REQUEST) as usize;
     let mut bytes = [0; 4096];
     let mut done = 0;
@@ -80,7 +85,9 @@ fn fill(source: Source, queue: &Virtqueue, chain: &Chain) -> Result<u32, QueueEr
             let piece = &mut bytes[..room.min(wanted - done).min(4096)];
             if let Err(error) = source(piece) {
                 // The driver takes a short answer, or none, for "not now" and asks again later.
-                tracing::warn!(%error, "The host's random number generator failed");
+                if let Some(suppressed) = failures.allow() {
+                    tracing::warn!(%error, suppressed, "The host's random number generator failed");
+                }
                 return Ok(done as u32);
             }
             queue.write(GuestAddress(at), piece)?;

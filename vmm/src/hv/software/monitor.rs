@@ -1,13 +1,16 @@
 //! QEMU's machine protocol, as much as is needed: to learn that its devices are set up, and why it ends. Called by the
 //! supervisor. Protocol: QEMU's docs/interop/qmp-spec.txt; events: qapi/run-state.json.
 
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use crate::engine::Stop;
+
+/// Longest message in bytes; the ones that QEMU sends unasked have a few hundred.
+const LONGEST: u64 = 64 << 10;
 
 /// A conversation with one QEMU.
 pub struct Monitor {
@@ -54,7 +57,8 @@ impl Monitor {
 
     fn next(&mut self) -> io::Result<Option<Value>> {
         let mut line = String::new();
-        if self.lines.read_line(&mut line)? == 0 {
+        // A message may have no end: QEMU may have been taken over by its guest. One cut short is not JSON.
+        if self.lines.by_ref().take(LONGEST).read_line(&mut line)? == 0 {
             return Ok(None);
         }
         serde_json::from_str(&line).map(Some).map_err(io::Error::from)
@@ -107,6 +111,15 @@ mod tests {
         let (mut monitor, theirs) = scripted("");
         theirs.shutdown(std::net::Shutdown::Write).unwrap();
         assert_eq!(monitor.wait_ready(Duration::from_secs(20)).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+    }
+
+    #[test]
+    fn a_message_without_end_is_an_error_and_not_kept() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let writer = std::thread::spawn(move || while theirs.write_all(&[b' '; 4096]).is_ok() {});
+        let error = Monitor::new(ours).wait_ready(Duration::from_secs(20)).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+        writer.join().unwrap();
     }
 
     #[test]

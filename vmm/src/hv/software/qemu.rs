@@ -1,6 +1,7 @@
 //! Finding a QEMU that can be our CPU. Called by the engine, and by the choice of engines through [`probe`].
 
 use std::ffi::OsStr;
+use std::fmt::Display;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -17,20 +18,31 @@ const DEVICES: &[&str] =
 /// Says whether the software engine can run here: QEMU is installed and has the devices that we need. Takes about 0.1 s.
 pub fn probe() -> Result<(), Unusable> {
     let program = find()?;
-    let listed = Command::new(&program)
+    check_devices(&program, &list_devices(&program)?)
+}
+
+/// What QEMU says that it can show to a guest.
+fn list_devices(program: &Path) -> Result<String, Unusable> {
+    let cannot_run = |why: &dyn Display| unusable(format!("{} cannot be run ({why})", program.display()));
+    let listed = Command::new(program)
         .args(["-machine", "microvm", "-device", "help"])
         .env_clear()
         .stdin(Stdio::null())
         .output()
-        .map_err(|error| unusable(format!("{} cannot be run ({error})", program.display())))?;
-    check_devices(&program, &String::from_utf8_lossy(&listed.stdout))
+        .map_err(|error| cannot_run(&error))?;
+    if !listed.status.success() {
+        let words = String::from_utf8_lossy(&listed.stderr);
+        let first = words.lines().next().unwrap_or("it says nothing");
+        return Err(cannot_run(&format_args!("{}: {first}", listed.status)));
+    }
+    Ok(String::from_utf8_lossy(&listed.stdout).into_owned())
 }
 
 /// The QEMU in `PATH`.
 pub fn find() -> Result<PathBuf, Unusable> {
     if std::env::consts::ARCH != "x86_64" {
         let reason = format!("The software engine runs on x86-64 so far, not on {}", std::env::consts::ARCH);
-        return Err(Unusable { engine: EngineKind::Software, reason, cure: "use a machine with KVM".into() });
+        return Err(Unusable { engine: EngineKind::Software, reason, cure: "use an x86-64 machine".into() });
     }
     find_in(&std::env::var_os("PATH").unwrap_or_default())
 }
@@ -70,6 +82,12 @@ mod tests {
         fs::create_dir(empty.path().join(PROGRAM)).unwrap();
         let error = find_in(empty.path().as_os_str()).unwrap_err().to_string();
         assert!(error.contains(PROGRAM) && error.contains("apt install qemu-system-x86"), "{error}");
+    }
+
+    #[test]
+    fn c8_a_qemu_that_fails_is_not_said_to_lack_a_device() {
+        let error = list_devices(Path::new("/bin/false")).unwrap_err().to_string();
+        assert!(error.contains("/bin/false cannot be run (exit status: 1: it says nothing)"), "{error}");
     }
 
     #[test]

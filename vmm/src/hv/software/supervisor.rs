@@ -1,7 +1,7 @@
 //! The one thread that starts QEMU, waits for it, and says how it ended. It must be one and the same thread, because the
 //! kernel ends the child together with the thread that started it. Called by the engine.
 
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
@@ -102,7 +102,8 @@ fn last_words(stderr: ChildStderr) -> String {
     let mut words = String::new();
     let mut lines = BufReader::new(stderr);
     let mut line = Vec::new();
-    while lines.read_until(b'\n', &mut line).is_ok_and(|count| count > 0) {
+    // A line may have no end: QEMU may have been taken over by its guest.
+    while lines.by_ref().take(LAST_WORDS as u64).read_until(b'\n', &mut line).is_ok_and(|count| count > 0) {
         let text = String::from_utf8_lossy(&line);
         let text = text.trim_end();
         tracing::warn!(target: "qemu", "{text}");

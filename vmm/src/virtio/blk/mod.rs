@@ -77,7 +77,15 @@ impl Block {
         let mut padded = [0; SERIAL];
         padded[..serial.len()].copy_from_slice(serial.as_bytes());
         let kind = Kind { sectors, read_only, can_discard: disk.can_discard() };
-        let backend = Backend { disk, path, read_only, serial: padded, failed: false, warnings: RateLimit::default() };
+        let backend = Backend {
+            disk,
+            path,
+            read_only,
+            serial: padded,
+            failed: false,
+            warnings: RateLimit::default(),
+            broken: RateLimit::default(),
+        };
         Ok(Self { kind, backend: Arc::new(Mutex::new(backend)), running: None })
     }
 

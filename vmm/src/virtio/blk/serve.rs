@@ -29,6 +29,8 @@ pub(super) struct Backend {
     /// so from here on only reads are served, until the image is opened anew.
     pub failed: bool,
     pub warnings: RateLimit,
+    /// A guest can break its queue and reset the device as often as it likes.
+    pub broken: RateLimit,
 }
 
 /// One activation of the device.
@@ -47,7 +49,10 @@ impl Worker {
     pub fn run(mut self, backend: &mut Backend) {
         while !self.stopping() {
             if let Err(error) = self.drain(backend) {
-                tracing::warn!(disk = %backend.path.display(), %error, "Disk stopped: the driver broke the rules");
+                if let Some(suppressed) = backend.broken.allow() {
+                    let disk = backend.path.display();
+                    tracing::warn!(%disk, %error, suppressed, "Disk stopped: the driver broke the rules");
+                }
                 return self.interrupt.needs_reset();
             }
             self.queue.kick().wait();
