@@ -134,6 +134,11 @@ impl Connection {
         matches!(self.phase, Phase::Closed(_))
     }
 
+    /// Whether it ended in order with bytes that nobody has read yet.
+    pub fn has_last_words(&self) -> bool {
+        self.phase == Phase::Closed(End::Clean) && !self.rx.is_empty()
+    }
+
     /// Whether the host side still holds a handle.
     pub fn is_attached(&self) -> bool {
         self.attached
@@ -300,9 +305,12 @@ impl Connection {
         if self.tx.is_empty() { CLOSE_WAIT } else { FLUSH_WAIT }
     }
 
-    /// Ends the connection by RST as soon as the ring has room. Received bytes stay readable.
+    /// Ends the connection by RST as soon as the ring has room; does nothing if it has ended. Received bytes stay readable.
     pub fn abort(&mut self, end: End, wakes: &mut Vec<Waker>) {
-        self.end(Phase::Resetting(end), wakes);
+        // The ports of one that has ended may be another's by now, which our RST would hit.
+        if !self.is_closed() {
+            self.end(Phase::Resetting(end), wakes);
+        }
     }
 
     /// Ends the connection at once: nothing is sent any more. If it has ended already, it keeps the reason.

@@ -23,7 +23,7 @@ pub(super) struct Listener {
 }
 
 impl Listener {
-    /// Drops a connection that ended before it was accepted; whether it was waiting here.
+    /// Drops a connection that ended, with nothing to be read, before it was accepted; whether it was waiting here.
     pub fn forget(&mut self, id: Id) -> bool {
         let before = self.backlog.len();
         self.backlog.retain(|waiting| *waiting != id);

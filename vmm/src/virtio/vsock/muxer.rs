@@ -251,7 +251,11 @@ impl Muxer {
         if self.by_ports.get(&ports) == Some(&id) {
             self.by_ports.remove(&ports);
         }
-        let waiting = from_guest && self.listeners.get_mut(&ports.host).is_some_and(|listener| listener.forget(id));
+        // What the guest said before it closed is for whoever accepts, as with a socket. It keeps its place in the backlog.
+        let last_words = entry.connection.has_last_words();
+        let waiting = from_guest
+            && !last_words
+            && self.listeners.get_mut(&ports.host).is_some_and(|listener| listener.forget(id));
         if waiting || !attached {
             self.entries.remove(&id);
             self.from_guest -= usize::from(from_guest);

@@ -1,5 +1,6 @@
 //! Each direction ends by itself, with data still in flight, whoever begins; and a connection leaves nothing behind.
 
+use std::task::Waker;
 use std::time::Duration;
 
 use super::bench::{Bench, Got, op};
@@ -29,6 +30,27 @@ fn host_half_close_follows_its_data_and_the_answer_still_comes_back() {
     let sent = bench.drain();
     assert_eq!((sent.len(), op(&sent[0].0), sent[0].0.flags), (1, Op::Shutdown, SHUTDOWN_BOTH));
     bench.send(ports, Op::Rst);
+    assert_eq!(bench.muxer.connections(), 0);
+}
+
+#[test]
+fn last_words_wait_for_whoever_accepts_after_the_guest_has_closed() {
+    let mut bench = Bench::new();
+    let token = bench.muxer.listen(1024);
+    for guest in [50, 51] {
+        bench.send((1024, guest), Op::Request);
+        bench.send_data((1024, guest), b"last words");
+        bench.send_shutdown((1024, guest), SHUTDOWN_BOTH);
+        assert_eq!(bench.ops(), [Op::Rst]);
+    }
+    bench.muxer.reset();
+    let id = bench.muxer.accept(1024, token, Waker::noop()).flatten().expect("two wait");
+    assert_eq!(bench.read(id, 100), Got::Bytes(b"last words".to_vec()));
+    assert_eq!(bench.read(id, 100), Got::Eof);
+    bench.release(id);
+    assert_eq!(bench.muxer.connections(), 1);
+    bench.muxer.unlisten(1024, token);
+    assert_eq!(bench.ops(), [], "its ports may be another's by now");
     assert_eq!(bench.muxer.connections(), 0);
 }
 
