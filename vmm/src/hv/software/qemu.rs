@@ -2,15 +2,22 @@
 
 use std::ffi::OsStr;
 use std::fmt::Display;
+use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::config::EngineKind;
 use crate::hv::Unusable;
 
 const PROGRAM: &str = "qemu-system-x86_64";
 const CURE: &str = "install it: apt install qemu-system-x86";
+/// How long it may take to list its devices: 0.1 s, and more on an overloaded host.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// What we ask of QEMU, as `-device help` names it.
 const DEVICES: &[&str] =
     &["vhost-user-blk", "vhost-user-vsock-device", "vhost-user-rng", "virtio-serial-device", "virtconsole"];
@@ -18,24 +25,38 @@ const DEVICES: &[&str] =
 /// Says whether the software engine can run here: QEMU is installed and has the devices that we need. Takes about 0.1 s.
 pub fn probe() -> Result<(), Unusable> {
     let program = find()?;
-    check_devices(&program, &list_devices(&program)?)
+    check_devices(&program, &list_devices(&program, PATIENCE)?)
 }
 
 /// What QEMU says that it can show to a guest.
-fn list_devices(program: &Path) -> Result<String, Unusable> {
+fn list_devices(program: &Path, patience: Duration) -> Result<String, Unusable> {
     let cannot_run = |why: &dyn Display| unusable(format!("{} cannot be run ({why})", program.display()));
-    let listed = Command::new(program)
-        .args(["-machine", "microvm", "-device", "help"])
-        .env_clear()
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|error| cannot_run(&error))?;
+    let listed = run(program, &["-machine", "microvm", "-device", "help"], patience).map_err(|why| cannot_run(&why))?;
     if !listed.status.success() {
         let words = String::from_utf8_lossy(&listed.stderr);
         let first = words.lines().next().unwrap_or("it says nothing");
         return Err(cannot_run(&format_args!("{}: {first}", listed.status)));
     }
     Ok(String::from_utf8_lossy(&listed.stdout).into_owned())
+}
+
+/// Runs `program` to its end, which it must reach within `patience`.
+fn run(program: &Path, arguments: &[&str], patience: Duration) -> io::Result<Output> {
+    let mut command = Command::new(program);
+    command.args(arguments).env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.spawn()?;
+    let killer = pidfd_open(Pid::from_child(&child), PidfdFlags::empty())?;
+    let (done, outcome) = mpsc::channel();
+    // If nobody waits any more, nobody wants the answer.
+    std::thread::Builder::new()
+        .name("qemu-probe".into())
+        .spawn(move || done.send(child.wait_with_output()).unwrap_or_default())?;
+    outcome.recv_timeout(patience).unwrap_or_else(|_| {
+        // Fails only if it has ended just now.
+        let _ = pidfd_send_signal(killer, Signal::KILL);
+        let text = format!("it had not listed its devices after {} s", patience.as_secs());
+        Err(io::Error::new(io::ErrorKind::TimedOut, text))
+    })
 }
 
 /// The QEMU in `PATH`.
@@ -86,8 +107,14 @@ mod tests {
 
     #[test]
     fn c8_a_qemu_that_fails_is_not_said_to_lack_a_device() {
-        let error = list_devices(Path::new("/bin/false")).unwrap_err().to_string();
+        let error = list_devices(Path::new("/bin/false"), PATIENCE).unwrap_err().to_string();
         assert!(error.contains("/bin/false cannot be run (exit status: 1: it says nothing)"), "{error}");
+    }
+
+    #[test]
+    fn c8_a_qemu_that_hangs_is_given_up() {
+        let outcome = run(Path::new("/bin/sleep"), &["1000"], Duration::ZERO);
+        assert_eq!(outcome.unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 
     #[test]

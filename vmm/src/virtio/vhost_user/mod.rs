@@ -13,6 +13,7 @@ mod tests;
 
 use std::io;
 use std::os::unix::net::UnixStream;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -64,7 +65,9 @@ pub fn serve(
     let watch: Watch = Arc::new(watch);
     let backend = Arc::new(Mutex::new(Backend::new(device, offer, Handle::current(), Arc::clone(&watch))));
     std::thread::Builder::new().name(format!("vhost-{name}")).spawn(move || {
-        let result = converse(socket, &backend);
+        // A panic has been reported by now, and whatever it left half-done is reset below; the machine must hear of it.
+        let result = catch_unwind(AssertUnwindSafe(|| converse(socket, &backend)))
+            .unwrap_or_else(|_| Err(Error::ReqHandlerError(io::Error::other("the device panicked"))));
         backend.lock().unwrap_or_else(PoisonError::into_inner).stop();
         watch(Event::Ended(result.map_err(|source| TransportError { device: name, source })));
     })

@@ -25,6 +25,8 @@ use crate::virtio::queue::Virtqueue;
 const USER_BASE: u64 = 0x7f00_0000_0000;
 const FEATURES: u64 = 1 << 32 | 1 << 30 | 1 << 29 | 1 << 28;
 const QUEUE_SIZE: u16 = 16;
+/// Where reading the configuration space makes the device panic.
+const PANIC_AT: u64 = 128;
 
 /// What the test sees of the device from outside.
 #[derive(Default)]
@@ -55,6 +57,7 @@ impl VirtioDevice for Echo {
         &[QUEUE_SIZE, QUEUE_SIZE, QUEUE_SIZE]
     }
     fn read_config(&self, offset: u64, data: &mut [u8]) {
+        assert!(offset < PANIC_AT, "this device has a fault");
         data.iter_mut().zip(offset..8).for_each(|(byte, at)| *byte = at as u8 + 1);
     }
     fn activate(&mut self, activation: Activation) -> Result<(), ActivateError> {
@@ -329,6 +332,14 @@ fn the_configuration_space_is_the_devices_and_zero_behind_its_end() {
     rig.negotiate();
     let (_, data) = rig.frontend.get_config(2, 10, VhostUserConfigFlags::empty(), &[0; 10]).unwrap();
     assert_eq!(data, [3, 4, 5, 6, 7, 8, 0, 0, 0, 0]);
+}
+
+#[test]
+fn a_device_that_panics_ends_the_connection_and_its_owner_hears_of_it() {
+    let mut rig = Rig::running();
+    let answer = rig.frontend.get_config(PANIC_AT as u32, 4, VhostUserConfigFlags::empty(), &[0; 4]);
+    assert!(answer.is_err());
+    rig.assert_refused("the device panicked");
 }
 
 #[test]
