@@ -11,8 +11,8 @@ use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::{Signal, getpid, getppid, set_parent_process_death_signal};
 
 /// Starts `command` in a process group of its own (a Ctrl-C at our terminal is ours to handle) with `inherited` open under
-/// the numbers that they have here; this process closes them. The kernel kills it as soon as the calling **thread** ends, so call this from a thread
-/// that waits for the child.
+/// the numbers that they have here; this process closes them. The kernel kills it as soon as the calling **thread** ends, so
+/// call this from a thread that waits for the child.
 pub fn spawn_bound(mut command: Command, inherited: Vec<OwnedFd>) -> io::Result<Child> {
     let parent = getpid();
     let before_exec = move || {

@@ -23,8 +23,8 @@ const STUB: u64 = 0x2_0000;
 const STUB_RAM: u64 = 1 << 20;
 /// Turns of the loop, two instructions each.
 const TURNS: u32 = 1_000_000;
-/// Turns per second of CPU time that a KVM must make where the CPU says nothing of virtualisation, or kvm_pvm serves it: an interpreter makes
-/// about one million, hardware hundreds of millions.
+/// Turns per second of CPU time that a KVM must make where the CPU says nothing of virtualisation, or kvm_pvm serves it: an
+/// interpreter makes about one million, hardware hundreds of millions.
 const MIN_TURNS_WITHOUT_FLAG: f64 = 5e6;
 /// The same where the CPU has virtualisation. Low, because the host may itself be a guest on an overloaded machine.
 const MIN_TURNS_WITH_FLAG: f64 = 2e5;
@@ -97,8 +97,9 @@ fn measure(kvm: Kvm) -> Result<Run, HvError> {
 
 fn run_stub(kvm: &Kvm, seats: &Seats) -> Result<Run, HvError> {
     let unprepared = |what: &'static str| HvError { call: what, source: std::io::ErrorKind::OutOfMemory.into() };
-    let vm = kvm.fd().create_vm().map_err(failed("KVM_CREATE_VM"))?;
+    // Before the machine, so that it goes after it.
     let memory = memory::anonymous(&[(0, STUB_RAM)]).map_err(|_| unprepared("Mapping the stub's memory"))?;
+    let vm = kvm.fd().create_vm().map_err(failed("KVM_CREATE_VM"))?;
     map(&vm, &memory)?;
     let boot = long_mode(&memory, STUB).map_err(|_| unprepared("Writing the stub's tables"))?;
     // mov ecx, TURNS; 1: dec ecx; jnz 1b; hlt

@@ -84,7 +84,8 @@ pub fn map(fd: &VmFd, memory: &GuestMemory) -> Result<(), HvError> {
             memory_size: region.len(),
             userspace_addr: host as u64,
         };
-        // SAFETY: the range is mapped, and stays so until the machine is gone: `KvmVm` owns a share of `memory`.
+        // SAFETY: the range is mapped, and stays so until the machine is gone: `KvmVm` owns a share of `memory`, and the
+        // probe drops its machine first.
         unsafe { fd.set_user_memory_region(region) }.map_err(failed("KVM_SET_USER_MEMORY_REGION"))?;
     }
     Ok(())
