@@ -53,7 +53,6 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<(MachineConfig, Dura
         cpus: 1,
         memory_bytes: 512 << 20,
         kernel: std::fs::read(&kernel_path)?,
-        kernel_path,
         initramfs: if initramfs == "-" { Vec::new() } else { std::fs::read(initramfs)? },
         cmdline: "console=hvc0 quiet panic=-1 reboot=k".into(),
         disks: Vec::new(),

@@ -62,8 +62,6 @@ pub struct MachineConfig {
     pub memory_bytes: u64,
     /// The uncompressed kernel (ELF `vmlinux` on x86-64).
     pub kernel: Vec<u8>,
-    /// Where `kernel` was read from; the software engine gives the path to QEMU.
-    pub kernel_path: PathBuf,
     /// A cpio archive (newc), small: agent and boot secret. Never written to a path that outlives the boot.
     pub initramfs: Vec<u8>,
     /// The kernel command line without what the engine appends for its own devices.

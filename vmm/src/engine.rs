@@ -48,8 +48,6 @@ pub struct EngineParts {
     pub memory_bytes: u64,
     /// The uncompressed kernel.
     pub kernel: Vec<u8>,
-    /// Where the kernel was read from.
-    pub kernel_path: PathBuf,
     /// A newc cpio archive.
     pub initramfs: Vec<u8>,
     /// The command line without the engine's own additions.

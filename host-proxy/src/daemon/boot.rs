@@ -91,7 +91,6 @@ pub fn prepare(
         cpus: settings.cpus,
         memory_bytes: settings.memory_bytes,
         kernel: part(&image.kernel)?,
-        kernel_path: image.kernel,
         initramfs,
         cmdline: cmdline(chosen.engine),
         disks: vec![

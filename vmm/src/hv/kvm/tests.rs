@@ -269,7 +269,6 @@ fn whole_machine(code: &[&[u8]], no_doorbell: bool) -> Option<(Machine, tempfile
         cpus: 2,
         memory_bytes: 64 << 20,
         kernel: tiny_kernel(CODE, &code.concat()),
-        kernel_path: "vmlinux".into(),
         initramfs: vec![7; 5000],
         cmdline: "quiet".into(),
         disks: vec![DiskConfig { file, path, read_only: true, serial: "root".into() }],
