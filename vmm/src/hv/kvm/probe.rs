@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
+use kvm_bindings::KVM_MAX_CPUID_ENTRIES;
 use kvm_ioctls::{VcpuExit, VcpuFd};
 use rustix::time::{ClockId, clock_gettime};
 use vm_memory::{Bytes, GuestAddress};
@@ -107,6 +108,9 @@ fn run_stub(kvm: &Kvm, seats: &Seats) -> Result<Run, HvError> {
     let stub = [0xb9, a, b, c, d, 0xff, 0xc9, 0x75, 0xfc, 0xf4];
     memory.write_slice(&stub, GuestAddress(STUB)).map_err(|_| unprepared("Writing the stub"))?;
     let mut vcpu = vm.create_vcpu(0).map_err(failed("KVM_CREATE_VCPU"))?;
+    // Without a table that has long mode, Linux 6.12 and later refuse its registers.
+    let table = kvm.fd().get_supported_cpuid(KVM_MAX_CPUID_ENTRIES).map_err(failed("KVM_GET_SUPPORTED_CPUID"))?;
+    vcpu.set_cpuid2(&table).map_err(failed("KVM_SET_CPUID2"))?;
     registers::set_boot_state(&vcpu, &boot)?;
     let immediate_exit = &raw mut vcpu.get_kvm_run().immediate_exit;
     // SAFETY: `vcpu` outlives the seat, which is given up below on the same thread.
