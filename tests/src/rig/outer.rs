@@ -54,7 +54,7 @@ impl Outer {
         qemu.arg("-kernel").arg(kernel).arg("-initrd").arg(initramfs);
         qemu.args([
             "-append",
-            "console=ttyS0 reboot=t panic=-1 quiet",
+            "console=ttyS0 reboot=t panic=-1 quiet maxcpus=1",
             "-nographic",
             "-no-reboot",
             "-nic",
@@ -105,6 +105,9 @@ fn init_script(command: &str) -> String {
         // Some are built into newer kernels; what matters is /dev/kvm at the end.
         script += &format!("[ -e /m/{module}.ko ] && $B insmod /m/{module}.ko\n");
     }
+    // The second CPU comes late: until here the kernel rewrites its own code a lot, and QEMU's TCG threads can deliver the
+    // breakpoint that guards such a rewrite after it is over, which Linux answers with an oops.
+    script += "echo 1 > /sys/devices/system/cpu/cpu1/online\n";
     script += "[ -e /dev/kvm ] || echo 'no /dev/kvm in the emulated machine'\n\
         $B mount -t 9p -o trans=virtio,version=9p2000.L,msize=1048576,ro,cache=loose host /new\n\
         for t in proc sysfs:sys devtmpfs:dev; do $B mount -t ${t%%:*} x /new/${t##*:}; done\n\
