@@ -91,6 +91,7 @@ fn survives_stop(s: &Session) -> Result<()> {
 }
 
 fn two_starts(s: &Session) -> Result<()> {
+    put_data(s, "twice")?;
     s.lighter(["stop"]).within(s.seconds(90)).ok()?;
     let both = std::thread::scope(|scope| {
         let threads = [scope.spawn(|| s.start()), scope.spawn(|| s.start())];
@@ -99,7 +100,7 @@ fn two_starts(s: &Session) -> Result<()> {
     for (index, result) in both.into_iter().enumerate() {
         result.with_context(|| format!("start {index} of two"))?;
     }
-    check_data(s, "stopped")
+    check_data(s, "twice")
 }
 
 fn survives_kill(s: &Session) -> Result<()> {

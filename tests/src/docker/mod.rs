@@ -140,13 +140,17 @@ pub fn all() -> Vec<Case> {
     cases
 }
 
+/// The cases whose names contain one of `wanted`, all when there are none.
+pub fn named(wanted: &[String]) -> impl Iterator<Item = Case> {
+    all()
+        .into_iter()
+        .filter(move |case| wanted.is_empty() || wanted.iter().any(|name| case.name.contains(name.as_str())))
+}
+
 /// Runs the cases whose names contain one of `wanted` (all when empty), prints one line each and a closing count.
 pub fn run_all(session: &Session, rig: &str, wanted: &[String]) -> Result<()> {
     let (mut passed, mut failed) = (0u32, Vec::new());
-    for case in all()
-        .into_iter()
-        .filter(|case| wanted.is_empty() || wanted.iter().any(|name| case.name.contains(name.as_str())))
-    {
+    for case in named(wanted) {
         let started = Instant::now();
         let result = session.sweep().and_then(|()| (case.run)(session));
         let seconds = started.elapsed().as_secs_f64();

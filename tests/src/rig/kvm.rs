@@ -4,25 +4,46 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail, ensure};
 
-use super::outer::Outer;
+use super::outer::{Died, Outer};
 use super::software::{drive, session, tails};
 use super::tools::Tools;
+use crate::docker;
 
 /// Emulated KVM exits are some hundred times slower than a processor's.
 const PATIENCE: u32 = 4;
 
-/// Boots the outer machine and runs the cases in it.
+/// How often the outer machine is started anew when it dies by itself, which emulated SVM does now and then.
+const LIVES: u32 = 4;
+
+/// Boots the outer machine and runs the cases in it. A machine that dies under its cases is started anew for those that
+/// have not passed yet; a case that fails is never tried again.
 pub fn run(tools: &Tools, wanted: &[String]) -> Result<()> {
     let outer =
         Outer { kernel_tree: super::tools::outer_kernel(&tools.cache)?, busybox: tools.busybox.clone(), memory: 6144 };
     let binary = std::env::current_exe().context("where this program is")?;
-    let mut command = format!("{} inside {}", binary.display(), tools.flags());
-    for name in wanted {
-        command += &format!(" {name}");
+    let mut left: Vec<String> = docker::named(wanted).map(|case| case.name.to_owned()).collect();
+    ensure!(!left.is_empty(), "kvm: no case is named {wanted:?}");
+    for life in 1..=LIVES {
+        let command = format!("{} inside {} {}", binary.display(), tools.flags(), left.join(" "));
+        let died = match outer.run(&command, Duration::from_secs(40 * 60)) {
+            Ok(_) => return Ok(()),
+            Err(error) => error.downcast::<Died>()?,
+        };
+        left.retain(|name| !died.lines.iter().any(|line| passed(line, name)));
+        println!("kvm: {died}; {} cases left, life {life} of {LIVES}", left.len());
+        if left.is_empty() {
+            return Ok(());
+        }
     }
-    outer.run(&command, Duration::from_secs(40 * 60)).map(drop)
+    bail!("the emulated machine died {LIVES} times")
+}
+
+/// Whether this console line says that the case passed.
+fn passed(line: &str, name: &str) -> bool {
+    let mut words = line.split_whitespace();
+    words.next() == Some("kvm:") && words.next() == Some(name) && words.next() == Some("ok")
 }
 
 /// The half that runs in the outer machine.

@@ -32,6 +32,22 @@ const MODULES: &[&str] = &[
 /// The line that ends a run inside the machine.
 const RESULT: &str = "RIG-RESULT ";
 
+/// The machine itself ended before its command did: its own kernel or QEMU's emulation of nested virtualisation gave up.
+#[derive(Debug)]
+pub struct Died {
+    ended: String,
+    /// What had come out by then.
+    pub lines: Vec<String>,
+}
+
+impl std::fmt::Display for Died {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the emulated machine ended before the command did (QEMU: {})", self.ended)
+    }
+}
+
+impl std::error::Error for Died {}
+
 /// What the outer machine boots.
 pub struct Outer {
     /// Folder with the kernel package's tree (`boot/vmlinuz-*`, `lib/modules/*`).
@@ -68,11 +84,11 @@ impl Outer {
         let reader = std::thread::spawn(move || relay(output));
         let ended = wait(&mut child, deadline).context("the emulated machine");
         let lines = reader.join().map_err(|_| anyhow::anyhow!("the console reader panicked"))?;
-        ended?;
+        let ended = ended?;
         match lines.iter().rev().find_map(|line| line.strip_prefix(RESULT)) {
             Some("0") => Ok(lines),
             Some(code) => bail!("the command in the emulated machine ended with {code}"),
-            None => bail!("the emulated machine ended before the command did"),
+            None => Err(Died { ended: ended.to_string(), lines }.into()),
         }
     }
 
