@@ -148,14 +148,17 @@ pub struct Control {
     stream: Stream,
 }
 
+/// A connection that waits in a dying daemon's queue is reset when the kernel closes the listener.
+fn nobody_listens(error: io::ErrorKind) -> bool {
+    matches!(error, io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset)
+}
+
 impl Control {
-    /// Connects; `None` if no daemon listens.
+    /// Connects; `None` if no daemon listens, or one that is dying has just closed its door.
     pub async fn connect(path: &Path) -> Result<Option<Control>, ControlError> {
         match endpoint::connect(path).await {
             Ok(stream) => Ok(Some(Control { stream })),
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
-                Ok(None)
-            }
+            Err(error) if nobody_listens(error.kind()) => Ok(None),
             Err(source) => Err(ControlError::Connect { path: path.display().to_string(), source }),
         }
     }

@@ -15,7 +15,7 @@ use crate::docker;
 const PATIENCE: u32 = 4;
 
 /// How often the outer machine is started anew when it dies by itself, which emulated SVM does now and then.
-const LIVES: u32 = 4;
+const LIVES: u32 = 12;
 
 /// Boots the outer machine and runs the cases in it. A machine that dies under its cases is started anew for those that
 /// have not passed yet; a case that fails is never tried again.

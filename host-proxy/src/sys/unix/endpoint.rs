@@ -26,7 +26,8 @@ pub fn docker_host(address: &Path) -> String {
     format!("unix://{}", address.display())
 }
 
-/// Connects to a daemon. `NotFound` and `ConnectionRefused` mean that none listens.
+/// Connects to a daemon. `NotFound` and `ConnectionRefused` mean that none listens, `ConnectionReset` that one has
+/// just stopped to.
 pub async fn connect(address: &Path) -> io::Result<Stream> {
     UnixStream::connect(address).await
 }
