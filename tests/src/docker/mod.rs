@@ -33,6 +33,8 @@ pub struct Session {
     pub cache: PathBuf,
     /// `--engine` for every start.
     pub engine: &'static str,
+    /// `--cpus` for every start.
+    pub cpus: &'static str,
     /// Multiplies every deadline: emulated hosts are slow.
     pub patience: u32,
 }
@@ -80,7 +82,8 @@ impl Session {
 
     /// Starts lighter with this session's engine.
     pub fn start(&self) -> Result<()> {
-        let run = self.lighter(["start", "--engine", self.engine, "--memory", "2", "--disk", "20"]);
+        let run =
+            self.lighter(["start", "--engine", self.engine, "--cpus", self.cpus, "--memory", "2", "--disk", "20"]);
         run.within(self.seconds(180)).ok().map(drop)
     }
 

@@ -119,7 +119,8 @@ fn init_script(command: &str) -> String {
     script += "$B mount -t proc proc /proc; $B mount -t sysfs sys /sys; $B mount -t devtmpfs dev /dev\n";
     for module in MODULES {
         // Some are built into newer kernels; what matters is /dev/kvm at the end.
-        script += &format!("[ -e /m/{module}.ko ] && $B insmod /m/{module}.ko\n");
+        let options = if *module == "kvm-amd" { " nested=0 avic=0 vgif=0 vls=0" } else { "" };
+        script += &format!("[ -e /m/{module}.ko ] && $B insmod /m/{module}.ko{options}\n");
     }
     // The second CPU comes late: until here the kernel rewrites its own code a lot, and QEMU's TCG threads can deliver the
     // breakpoint that guards such a rewrite after it is over, which Linux answers with an oops.
