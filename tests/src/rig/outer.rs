@@ -66,11 +66,13 @@ impl Outer {
         let initramfs = self.initramfs(scratch.path(), command)?;
         let kernel = first(&self.kernel_tree.join("boot"), "vmlinuz-")?;
         let mut qemu = Command::new("qemu-system-x86_64");
-        qemu.args(["-accel", "tcg,thread=multi", "-smp", "2", "-cpu", "max", "-m"]).arg(self.memory.to_string());
+        // One CPU: with two, QEMU's TCG threads can deliver the breakpoint that guards a rewrite of kernel code after the rewrite
+        // is over, which Linux answers with an oops, and KVM rewrites code whenever a machine comes or goes.
+        qemu.args(["-accel", "tcg,thread=multi", "-smp", "1", "-cpu", "max", "-m"]).arg(self.memory.to_string());
         qemu.arg("-kernel").arg(kernel).arg("-initrd").arg(initramfs);
         qemu.args([
             "-append",
-            "console=ttyS0 reboot=t panic=-1 quiet maxcpus=1",
+            "console=ttyS0 reboot=t panic=-1 quiet",
             "-nographic",
             "-no-reboot",
             "-nic",
@@ -122,9 +124,6 @@ fn init_script(command: &str) -> String {
         let options = if *module == "kvm-amd" { " nested=0 avic=0 vgif=0 vls=0" } else { "" };
         script += &format!("[ -e /m/{module}.ko ] && $B insmod /m/{module}.ko{options}\n");
     }
-    // The second CPU comes late: until here the kernel rewrites its own code a lot, and QEMU's TCG threads can deliver the
-    // breakpoint that guards such a rewrite after it is over, which Linux answers with an oops.
-    script += "echo 1 > /sys/devices/system/cpu/cpu1/online\n";
     script += "[ -e /dev/kvm ] || echo 'no /dev/kvm in the emulated machine'\n\
         $B mount -t 9p -o trans=virtio,version=9p2000.L,msize=1048576,ro,cache=loose host /new\n\
         for t in proc sysfs:sys devtmpfs:dev; do $B mount -t ${t%%:*} x /new/${t##*:}; done\n\
