@@ -33,7 +33,7 @@ pub fn session(tools: &Tools, dir: &Path, engine: &'static str, patience: u32) -
         dir: dir.to_owned(),
         cache: tools.cache.clone(),
         engine,
-        // Emulated SVM loses its way with several CPUs in the inner guest: it resets, or the machine around it does.
+        // The emulated machine has one CPU itself; two guest CPUs on it would only take turns.
         cpus: if engine == "kvm" { "1" } else { "2" },
         patience,
     })
