@@ -158,9 +158,14 @@ fn until_mark(child: &mut Child, console: impl Fn() -> String) -> Result<()> {
 fn figures(who: &str, child: &Child, spawned: Instant) -> Result<Value> {
     let spawn_ms = spawned.elapsed().as_secs_f64() * 1000.0;
     let mut figures = json!({ "who": who, "spawn_ms": spawn_ms });
-    let prefix = format!("{}-", child.id());
+    // KVM names a machine's folder after the thread that made it.
+    let threads: Vec<String> = std::fs::read_dir(format!("/proc/{}/task", child.id()))?
+        .flatten()
+        .map(|thread| format!("{}-", thread.file_name().to_string_lossy()))
+        .collect();
     for entry in std::fs::read_dir("/sys/kernel/debug/kvm").context("KVM's statistics")?.flatten() {
-        if !entry.file_name().to_string_lossy().starts_with(&prefix) {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if !threads.iter().any(|thread| name.starts_with(thread)) {
             continue;
         }
         for counter in COUNTERS {
