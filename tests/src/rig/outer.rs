@@ -121,6 +121,7 @@ fn init_script(command: &str) -> String {
     script += "$B mount -t proc proc /proc; $B mount -t sysfs sys /sys; $B mount -t devtmpfs dev /dev\n";
     for module in MODULES {
         // Some are built into newer kernels; what matters is /dev/kvm at the end.
+        // The cases need none of what these switch off, and the less of SVM is emulated the better.
         let options = if *module == "kvm-amd" { " nested=0 avic=0 vgif=0 vls=0" } else { "" };
         script += &format!("[ -e /m/{module}.ko ] && $B insmod /m/{module}.ko{options}\n");
     }
