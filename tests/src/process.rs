@@ -35,6 +35,8 @@ pub struct Finished {
     pub stdout_bytes: u64,
     /// SHA-256 of all of stdout, hex.
     pub stdout_sha256: String,
+    /// From the start of the command to the first byte of stdout, if there was one.
+    pub first_byte: Option<Duration>,
 }
 
 impl Finished {
@@ -114,6 +116,7 @@ impl Run {
         let line = self.line();
         self.command.stdout(Stdio::piped()).stderr(Stdio::piped());
         self.command.stdin(if self.stdin.is_some() { Stdio::piped() } else { Stdio::null() });
+        let begun = Instant::now();
         let mut child = self.command.spawn().with_context(|| format!("cannot run `{line}`"))?;
         if let (Some(mut input), Some(mut pipe)) = (self.stdin.take(), child.stdin.take()) {
             // A child that does not want its input closes the pipe; that is its right. A reader that never ends keeps only
@@ -131,7 +134,14 @@ impl Run {
         })?;
         let out = out.map_err(|_| anyhow!("`{line}` ended but something holds its output open"))?;
         let err = err.map_err(|_| anyhow!("`{line}` ended but something holds its error output open"))?;
-        Ok(Finished { status, stdout: out.kept, stderr: err.kept, stdout_bytes: out.bytes, stdout_sha256: out.sha256 })
+        Ok(Finished {
+            status,
+            stdout: out.kept,
+            stderr: err.kept,
+            stdout_bytes: out.bytes,
+            stdout_sha256: out.sha256,
+            first_byte: out.first.map(|first| first - begun),
+        })
     }
 
     /// Runs to the end and insists on success.
@@ -149,6 +159,7 @@ struct Collected {
     kept: Vec<u8>,
     bytes: u64,
     sha256: String,
+    first: Option<Instant>,
 }
 
 fn collect(pipe: Option<impl Read + Send + 'static>) -> mpsc::Receiver<Collected> {
@@ -157,8 +168,10 @@ fn collect(pipe: Option<impl Read + Send + 'static>) -> mpsc::Receiver<Collected
     thread::spawn(move || {
         let (mut kept, mut bytes, mut hash) = (Vec::new(), 0u64, sha2::Sha256::new());
         let mut buffer = vec![0u8; 64 << 10];
+        let mut first = None;
         if let Some(mut pipe) = pipe {
             while let Ok(count @ 1..) = pipe.read(&mut buffer) {
+                first.get_or_insert_with(Instant::now);
                 bytes += count as u64;
                 hash.update(&buffer[..count]);
                 kept.extend_from_slice(&buffer[..count.min(KEEP.saturating_sub(kept.len()))]);
@@ -166,7 +179,7 @@ fn collect(pipe: Option<impl Read + Send + 'static>) -> mpsc::Receiver<Collected
         }
         let sha256 = hex(&hash.finalize());
         // Nobody listens any more when the deadline has passed.
-        drop(sender.send(Collected { kept, bytes, sha256 }));
+        drop(sender.send(Collected { kept, bytes, sha256, first }));
     });
     receiver
 }

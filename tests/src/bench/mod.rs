@@ -3,6 +3,7 @@
 
 mod boot;
 pub mod microvm;
+mod own_start;
 mod private_memory;
 
 use std::path::Path;
