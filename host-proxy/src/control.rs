@@ -3,8 +3,9 @@
 //!
 //! ```text
 //! status            → one `status`
-//! watch             → `stage` for each stage, past and to come, then one `status` when the machine runs or never will
-//! stop, kill        → `stage`…, then one `stopped`; the daemon's lock is free a moment later
+//! watch             → `stage` for each stage, past and to come, then one `status` when the machine runs or does not start
+//! start, restart    → as `watch`, after the machine was asked to live
+//! stop, kill        → `stage`…, then one `stopped`; with `quit`, the daemon's lock is free a moment later
 //! guest             → the connection goes on as one to the guest's control port (a `Request`, a `Reply`, stream frames)
 //! ```
 
@@ -16,26 +17,44 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::frames::{self, FrameError};
+use crate::settings::Wishes;
 use crate::sys::endpoint::{self, Stream};
 
 /// How long a daemon may take for an answer that needs no waiting.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What `lighter` asks its daemon.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "ask", rename_all = "snake_case")]
 pub enum Ask {
     /// How is it?
     Status,
     /// How does the start go?
     Watch,
-    /// Stop the machine and end.
+    /// Start the machine, unless it lives, and tell how that goes.
+    Start {
+        /// Flags, which go over `config.toml`.
+        wishes: Wishes,
+    },
+    /// Stop the machine if it lives, start it, and tell how that goes.
+    Restart {
+        /// How long containers may take; `None` does not ask the guest.
+        grace_seconds: Option<u32>,
+        /// Flags, which go over `config.toml`.
+        wishes: Wishes,
+    },
+    /// Stop the machine.
     Stop {
         /// How long containers may take.
         grace_seconds: u32,
+        /// And end.
+        quit: bool,
     },
-    /// Stop the machine without asking the guest, and end.
-    Kill,
+    /// Stop the machine without asking the guest.
+    Kill {
+        /// And end.
+        quit: bool,
+    },
     /// Let me talk to the guest's agent.
     Guest,
 }
@@ -48,15 +67,15 @@ pub enum Answer {
     Status(Status),
     /// A stage was reached.
     Stage(Stage),
-    /// The machine is gone, and the daemon goes now.
+    /// The machine is off, and the daemon goes now if it was to.
     Stopped,
 }
 
-/// Where a machine is in its life; see `daemon::lifecycle` for the transitions.
+/// Where a machine is in its life; see `daemon::keeper` for the transitions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Phase {
-    /// No daemon.
+    /// There is none; with a daemon, the next API call starts it.
     Stopped,
     /// On its way up.
     Starting,

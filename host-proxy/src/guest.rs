@@ -1,9 +1,11 @@
 //! The door into the guest: how the rest of the host reaches a port of the running machine, and nothing about which
 //! machine or which transport that is. The daemon implements it over vsock; `docker` and tests use it.
 
-use std::{future::Future, io, pin::Pin};
+use std::{future::Future, io, pin::Pin, sync::Arc};
 
 use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::docker::known::Known;
 
 /// A two-way byte stream with half-close: `poll_shutdown` ends the sending side only, a read of 0 bytes is the peer's
 /// end of sending, and a reset is an error. Written bytes must move on by themselves: nobody calls `poll_flush`.
@@ -19,10 +21,16 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Opens connections to vsock ports of the guest.
 pub trait GuestDialer: Send + Sync + 'static {
-    /// Connects to `port` (see `lighter_protocol::ports`), waiting first until the guest serves it.
+    /// Connects to `port` (see `lighter_protocol::ports`), waiting first until the guest serves it, and starting its machine
+    /// if there is none.
     ///
     /// # Errors
     /// When the machine is not running, did not become ready in time, or nothing listens there. The error's text is
     /// shown to the user as the cause.
     fn dial(&self, port: u32) -> BoxFuture<'_, io::Result<BoxedStream>>;
+
+    /// What may be answered without the guest just now, because no machine runs; `None` sends everything to the guest.
+    fn remembered(&self) -> Option<Arc<Known>> {
+        None
+    }
 }

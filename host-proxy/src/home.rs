@@ -219,6 +219,10 @@ impl Profile {
     pub fn daemon_log(&self) -> PathBuf {
         self.dir.join("daemon.log")
     }
+    /// What dockerd said of itself when it last ran.
+    pub fn known_answers(&self) -> PathBuf {
+        self.dir.join("known-answers.json")
+    }
     /// Held by the daemon for as long as it lives: who holds it is the daemon.
     pub fn daemon_lock(&self) -> PathBuf {
         self.dir.join("daemon.lock")

@@ -3,7 +3,7 @@
 //! that gets a lock on a file which lost its name meanwhile tries again.
 
 use std::fs::{File, TryLockError};
-use std::io;
+use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -31,6 +31,27 @@ impl Lock {
             }
         }
     }
+}
+
+impl Lock {
+    /// Whether its file is still where others look for it.
+    pub fn stands(&self) -> bool {
+        files::is_at(&self.file, &self.path)
+    }
+
+    /// Writes which process holds it. Only a second witness: a crash leaves it behind.
+    pub fn sign(&mut self) -> io::Result<()> {
+        self.file.set_len(0)?;
+        self.file.rewind()?;
+        self.file.write_all(format!("{}\n", std::process::id()).as_bytes())
+    }
+}
+
+/// Which process signed the lock at `path` last.
+pub fn signature(path: &Path) -> Option<u32> {
+    let mut text = String::new();
+    File::open(path).ok()?.take(32).read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
 }
 
 /// Locks an open file, waiting `patience` at most; whether that worked. The lock goes when `file` is closed.
@@ -108,6 +129,21 @@ mod tests {
         let path = dir.path().join("daemon.lock");
         fs::write(&path, "4711\n").unwrap();
         assert!(Lock::acquire(&path, Duration::ZERO).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_lock_knows_who_signed_it_and_whether_others_still_find_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("daemon.lock");
+        fs::write(&path, "4711 and a longer text than a number").unwrap();
+        assert_eq!(signature(&path), None);
+        let mut lock = Lock::acquire(&path, Duration::ZERO).unwrap().expect("nobody has it");
+        lock.sign().unwrap();
+        assert_eq!(signature(&path), Some(std::process::id()));
+        assert!(lock.stands());
+        fs::remove_file(&path).unwrap();
+        assert!(!lock.stands());
+        assert_eq!(signature(&path), None);
     }
 
     #[test]

@@ -9,8 +9,8 @@ use anyhow::{Context, bail};
 use super::progress::Progress;
 use super::{Target, output};
 use crate::control::{Answer, Ask, Control, ControlError, Status};
+use crate::daemon::Begin;
 use crate::lock::Lock;
-use crate::settings::Wishes;
 use crate::sys::files;
 
 /// From its spawning until a daemon listens; it only takes locks and binds sockets meanwhile.
@@ -31,12 +31,17 @@ pub async fn status(target: &Target) -> Result<Option<Status>, ControlError> {
     }
 }
 
-/// Shows the stages of a start until the machine runs or never will.
-pub async fn watch(target: &Target, progress: &mut Progress) -> anyhow::Result<Status> {
+/// Whether the daemon is of this program's version, so that it understands and does what this program would.
+pub fn is_ours(status: &Status) -> bool {
+    status.versions.get("lighter").is_some_and(|version| version == env!("CARGO_PKG_VERSION"))
+}
+
+/// Asks for a start, or only to hear of one, and shows its stages until the machine runs or does not start.
+pub async fn watch(target: &Target, ask: &Ask, progress: &mut Progress) -> anyhow::Result<Status> {
     let log = target.profile.daemon_log();
     let gone = || format!("The daemon ended unexpectedly, see {}", log.display());
     let mut control = Control::connect(&target.profile.control_socket()).await?.with_context(gone)?;
-    control.ask(&Ask::Watch).await.with_context(gone)?;
+    control.ask(ask).await.with_context(gone)?;
     loop {
         match control.answer().await.with_context(gone)? {
             Answer::Stage(stage) => progress.stage(&stage),
@@ -46,26 +51,28 @@ pub async fn watch(target: &Target, progress: &mut Progress) -> anyhow::Result<S
     }
 }
 
-/// Ends the daemon, if there is one, and returns when it is gone; whether there was one.
-pub async fn end(target: &Target, ask: &Ask, limit: Duration, progress: &mut Progress) -> anyhow::Result<bool> {
-    let control = Control::connect(&target.profile.control_socket()).await?;
-    let existed = control.is_some();
-    if let Some(mut control) = control {
-        let farewell = async {
-            control.ask(ask).await?;
-            loop {
-                match control.answer().await? {
-                    Answer::Stage(stage) => progress.stage(&stage),
-                    Answer::Stopped | Answer::Status(_) => return Ok::<(), ControlError>(()),
-                }
+/// Asks for the machine's end and shows the stages until it is off; whether there was a daemon.
+pub async fn stop(target: &Target, ask: &Ask, limit: Duration, progress: &mut Progress) -> anyhow::Result<bool> {
+    let Some(mut control) = Control::connect(&target.profile.control_socket()).await? else { return Ok(false) };
+    let farewell = async {
+        control.ask(ask).await?;
+        loop {
+            match control.answer().await? {
+                Answer::Stage(stage) => progress.stage(&stage),
+                Answer::Stopped | Answer::Status(_) => return Ok::<(), ControlError>(()),
             }
-        };
-        match tokio::time::timeout(limit, farewell).await {
-            // A lost connection means that it ended faster than it could say so.
-            Ok(_) => (),
-            Err(_) => bail!("The daemon did not end within {} s: `lighter stop --force` ends it", limit.as_secs()),
         }
+    };
+    match tokio::time::timeout(limit, farewell).await {
+        // A lost connection means that it ended faster than it could say so.
+        Ok(_) => Ok(true),
+        Err(_) => bail!("The daemon did not stop within {} s: `lighter stop --force` ends it", limit.as_secs()),
     }
+}
+
+/// [`stop`] with an `ask` that ends the daemon too; returns when that is gone.
+pub async fn end(target: &Target, ask: &Ask, limit: Duration, progress: &mut Progress) -> anyhow::Result<bool> {
+    let existed = stop(target, ask, limit, progress).await?;
     if !target.profile.exists() {
         return Ok(existed);
     }
@@ -77,13 +84,16 @@ pub async fn end(target: &Target, ask: &Ask, limit: Duration, progress: &mut Pro
 }
 
 /// Starts a daemon in the background and returns when it listens.
-pub async fn spawn(target: &Target, wishes: &Wishes) -> anyhow::Result<()> {
+pub async fn spawn(target: &Target, begin: &Begin) -> anyhow::Result<()> {
     let log_path = target.profile.daemon_log();
     let log = files::owner_only().create(true).append(true).open(&log_path);
     let log = log.with_context(|| format!("Cannot write {}", log_path.display()))?;
     let mut command = Command::new(std::env::current_exe().context("Cannot find this program's own file")?);
     command.arg("daemon").arg("--profile").arg(target.profile.name().as_str());
-    command.args(super::start::Sizes::arguments(wishes));
+    match begin {
+        Begin::Awake(wishes) => command.args(super::start::Sizes::arguments(wishes)),
+        Begin::Asleep => command.arg("--asleep"),
+    };
     // The daemon keeps nobody's directory busy; what the environment says of paths stays true all the same.
     command.env("LIGHTER_HOME", target.home.root()).current_dir(target.home.root());
     for name in ["LIGHTER_CACHE", "LIGHTER_TIMELINE"] {

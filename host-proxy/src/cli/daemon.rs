@@ -1,4 +1,4 @@
-//! `lighter daemon`, hidden: what `lighter start` runs in the background. Says on stdout that it listens, or why not; then
+//! `lighter daemon`, hidden: what `lighter start` runs in the background, and a service manager at login. Says on stdout that it listens, or why not; then
 //! that pipe is closed, and everything else goes to the log.
 
 use std::io::Write;
@@ -10,8 +10,9 @@ use anyhow::Context;
 use clap::Args;
 
 use super::{Target, start::Sizes};
-use crate::daemon::{self, fault::chain, log::Log};
+use crate::daemon::{self, Begin, fault::chain, log::Log};
 use crate::machine::Platform;
+use crate::sys::endpoint::Inherited;
 use crate::sys::process;
 
 /// The line that tells the starter that the sockets are there.
@@ -21,6 +22,9 @@ pub const LISTENING: &str = "listening";
 pub struct Daemon {
     #[command(flatten)]
     sizes: Sizes,
+    /// Start no machine before somebody wants one.
+    #[arg(long)]
+    asleep: bool,
 }
 
 /// A daemon's runtime: devices and API clients share two threads, vCPUs and file I/O have their own.
@@ -31,18 +35,20 @@ pub fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 
 impl Daemon {
     pub fn run(&self, target: &Target, platform: Arc<dyn Platform>, since: Instant) -> anyhow::Result<ExitCode> {
+        // Before anything is opened that could have one of their numbers.
+        let inherited = Inherited::take().context("Cannot use what the service manager passed");
         process::detach();
         process::raise_file_limit();
+        let begin = if self.asleep { Begin::Asleep } else { Begin::Awake(self.sizes.wishes()) };
         let runtime = runtime()?;
         let result = runtime.block_on(async {
             let log = Log::open(&target.profile.daemon_log());
-            let ready = match log.context("Cannot open the daemon's log") {
-                Ok(log) => daemon::Daemon::listen(target.profile.clone(), &self.sizes.wishes(), since)
-                    .map(|daemon| (daemon, log))
-                    .map_err(anyhow::Error::from),
-                Err(error) => Err(error),
+            let ready = || {
+                let log = log.context("Cannot open the daemon's log")?;
+                let daemon = daemon::Daemon::listen(target.profile.clone(), begin, &mut inherited?, since)?;
+                anyhow::Ok((daemon, log))
             };
-            let (daemon, log) = match ready {
+            let (daemon, log) = match ready() {
                 Ok(ready) => ready,
                 Err(error) => {
                     say(&format!("{error:#}").replace('\n', " "));

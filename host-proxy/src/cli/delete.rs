@@ -32,7 +32,7 @@ impl Delete {
         }
         profile.prepare()?;
         let turn = lock(&profile.start_lock())?;
-        block_on(async { stop::force(target, &mut Progress::new()).await })?;
+        block_on(async { stop::force(target, true, &mut Progress::new()).await })?;
         let lock = lock(&profile.daemon_lock())?;
         remove_context(target);
         profile.tidy();

@@ -41,7 +41,7 @@ pub struct Cli {
 enum Verb {
     /// Start the machine and make its docker context the current one.
     Start(start::Start),
-    /// Stop the machine; containers, images and volumes stay.
+    /// Stop the machine until the next docker command; containers, images and volumes stay.
     Stop(stop::Stop),
     /// Stop the machine if it runs, and start it.
     Restart(restart::Restart),

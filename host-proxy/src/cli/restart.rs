@@ -1,8 +1,9 @@
-//! `lighter restart`: stop, then start.
+//! `lighter restart`: stop, then start. A daemon of this version does both by itself, so that API clients find the endpoint
+//! all the time and nobody else's call gets between; another one ends, and ours takes its place.
 
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use clap::Args;
 
@@ -23,15 +24,27 @@ pub struct Restart {
 
 impl Restart {
     pub fn run(&self, target: &Target, platform: Arc<dyn Platform>, since: Instant) -> anyhow::Result<ExitCode> {
-        block_on(async {
+        let done = block_on(async {
+            let status = attach::status(target).await;
+            if !self.start.stays_here()
+                && let Ok(Some(status)) = &status
+                && attach::is_ours(status)
+            {
+                let grace_seconds = (!self.force).then_some(GRACE_SECONDS);
+                return self.start.again(target, grace_seconds).await.map(Some);
+            }
             let mut progress = Progress::new();
             if self.force {
-                stop::force(target, &mut progress).await
+                stop::force(target, true, &mut progress).await?;
             } else {
-                let ask = Ask::Stop { grace_seconds: GRACE_SECONDS };
-                attach::end(target, &ask, Duration::from_secs(300), &mut progress).await
+                let ask = Ask::Stop { grace_seconds: GRACE_SECONDS, quit: true };
+                attach::end(target, &ask, stop::LIMIT, &mut progress).await?;
             }
+            Ok(None)
         })?;
-        self.start.run(target, platform, since)
+        match done {
+            Some(code) => Ok(code),
+            None => self.start.run(target, platform, since),
+        }
     }
 }

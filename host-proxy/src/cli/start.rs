@@ -1,4 +1,5 @@
-//! `lighter start`: finds or spawns the daemon, shows the stages, makes the docker context current, keeps the flags.
+//! `lighter start`: finds or spawns the daemon, has it start the machine, shows the stages, makes the docker context current,
+//! keeps the flags.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -10,10 +11,11 @@ use clap::Args;
 use super::progress::Progress;
 use super::{Target, attach, block_on, output};
 use crate::control::{Ask, Control, Phase, Status};
-use crate::daemon::{Daemon, disk, log::Log};
+use crate::daemon::{Begin, Daemon, disk, log::Log};
 use crate::lock::Lock;
 use crate::machine::Platform;
 use crate::settings::{self, Engine, Host, Settings, Wishes};
+use crate::sys::endpoint::Inherited;
 use crate::sys::process::{self, StopSignals};
 
 /// How long another `lighter start` may take to spawn its daemon.
@@ -28,6 +30,9 @@ pub struct Start {
     /// Stay in the foreground until Ctrl-C.
     #[arg(short, long)]
     foreground: bool,
+    /// Only provide the endpoint: the first docker command starts the machine.
+    #[arg(long, conflicts_with_all = ["foreground", "json"])]
+    asleep: bool,
     /// Make the docker context the current one.
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     activate: bool,
@@ -56,7 +61,13 @@ pub struct Sizes {
 impl Sizes {
     /// As wishes.
     pub fn wishes(&self) -> Wishes {
-        Wishes { cpus: self.cpus, memory: self.memory, disk: self.disk, engine: self.engine }
+        Wishes {
+            cpus: self.cpus,
+            memory: self.memory,
+            disk: self.disk,
+            engine: self.engine,
+            answer_while_stopped: None,
+        }
     }
 
     /// As arguments for another process.
@@ -73,16 +84,29 @@ impl Sizes {
     }
 }
 
-/// Who brought the daemon up.
-#[derive(PartialEq)]
-enum Daemonhood {
+/// What an interrupted start takes back.
+#[derive(Clone, Copy, PartialEq)]
+enum Origin {
+    /// The daemon, which it spawned.
     Spawned,
+    /// The machine of a daemon that was there.
+    Woken,
+    /// Nothing: somebody else wants the machine.
     Found,
 }
 
 impl Start {
     pub fn run(&self, target: &Target, platform: Arc<dyn Platform>, since: Instant) -> anyhow::Result<ExitCode> {
-        if self.foreground { self.foreground(target, platform, since) } else { block_on(self.background(target)) }
+        match (self.foreground, self.asleep) {
+            (true, _) => self.foreground(target, platform, since),
+            (_, true) => block_on(self.asleep(target)),
+            _ => block_on(self.background(target)),
+        }
+    }
+
+    /// Whether the daemon is to be this process.
+    pub fn stays_here(&self) -> bool {
+        self.foreground
     }
 
     async fn background(&self, target: &Target) -> anyhow::Result<ExitCode> {
@@ -91,48 +115,102 @@ impl Start {
         let mut progress = Progress::new();
         let turn = take_turn(target)?;
         let found = self.find(target, &mut progress).await?;
-        if let Some(status) = found.as_ref().filter(|status| status.state == Phase::Running) {
-            drop(turn);
-            self.keep(target, &wishes);
-            return self.already(target, status, &wishes);
-        }
-        let origin = if found.is_some() { Daemonhood::Found } else { Daemonhood::Spawned };
-        if origin == Daemonhood::Spawned {
-            attach::spawn(target, &wishes).await?;
-        }
+        let ask = match &found {
+            Some(status) if status.state == Phase::Running => {
+                drop(turn);
+                self.keep(target, &wishes);
+                return self.already(target, status, &wishes);
+            }
+            Some(_) => Ask::Start { wishes: wishes.clone() },
+            None => {
+                attach::spawn(target, &Begin::Awake(wishes.clone())).await?;
+                Ask::Watch
+            }
+        };
         drop(turn);
+        let origin = match found.map(|status| status.state) {
+            None => Origin::Spawned,
+            Some(Phase::Starting) => Origin::Found,
+            Some(_) => Origin::Woken,
+        };
+        self.follow(target, &ask, origin, &wishes, progress).await
+    }
+
+    /// Stops and starts a machine within its daemon.
+    pub async fn again(&self, target: &Target, grace_seconds: Option<u32>) -> anyhow::Result<ExitCode> {
+        let wishes = self.sizes.wishes();
+        self.check(target, &wishes)?;
+        let ask = Ask::Restart { grace_seconds, wishes: wishes.clone() };
+        self.follow(target, &ask, Origin::Woken, &wishes, Progress::new()).await
+    }
+
+    /// Shows how the start goes, to its end.
+    async fn follow(
+        &self,
+        target: &Target,
+        ask: &Ask,
+        origin: Origin,
+        wishes: &Wishes,
+        mut progress: Progress,
+    ) -> anyhow::Result<ExitCode> {
         let mut signals = StopSignals::listen()?;
         let status = tokio::select! {
-            status = attach::watch(target, &mut progress) => status?,
-            () = signals.next() => return interrupted(target, &origin, &mut progress).await,
+            status = attach::watch(target, ask, &mut progress) => status?,
+            () = signals.next() => return interrupted(target, origin, &mut progress).await,
         };
         match status.state {
             Phase::Running => (),
             Phase::Stopped => bail!("It was stopped while it was starting"),
             _ => bail!("{}", status.reason.unwrap_or_else(|| "The machine is broken".to_owned())),
         }
-        self.keep(target, &wishes);
+        self.keep(target, wishes);
         let seconds = progress.seconds();
         drop(progress);
+        if origin == Origin::Found && !wishes.is_empty() {
+            output::talk("It was already starting, so the new settings take effect with `lighter restart`");
+        }
         self.done(target, &status, seconds)
     }
 
-    /// A daemon that runs or starts; others are ended.
+    /// Provides the endpoint and no machine.
+    async fn asleep(&self, target: &Target) -> anyhow::Result<ExitCode> {
+        let wishes = self.sizes.wishes();
+        self.check(target, &wishes)?;
+        let turn = take_turn(target)?;
+        let found = self.find(target, &mut Progress::new()).await?;
+        // There is no start to try them first.
+        self.keep(target, &wishes);
+        match found {
+            Some(status) => output::talk(&format!("lighter is there already, and {}", status.state.name())),
+            None => {
+                attach::spawn(target, &Begin::Asleep).await?;
+                output::talk("lighter is there; the first docker command starts the machine");
+            }
+        }
+        drop(turn);
+        self.invite(target, &target.profile.docker_host());
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// A daemon that can be asked to start; others are ended.
     async fn find(&self, target: &Target, progress: &mut Progress) -> anyhow::Result<Option<Status>> {
         let status =
             attach::status(target).await.context("`lighter stop --force` ends a daemon that does not answer")?;
-        match status.as_ref().map(|status| status.state) {
-            Some(Phase::Running) => Ok(status),
-            Some(Phase::Starting) => {
+        let Some(status) = status else { return Ok(None) };
+        match status.state {
+            Phase::Running => return Ok(Some(status)),
+            Phase::Starting => {
                 progress.say("lighter is already starting, waiting for it");
-                Ok(status)
+                return Ok(Some(status));
             }
-            Some(_) => {
-                attach::end(target, &Ask::Stop { grace_seconds: 0 }, Duration::from_secs(240), progress).await?;
-                Ok(None)
-            }
-            None => Ok(None),
+            Phase::Stopped | Phase::Stopping | Phase::Broken => (),
         }
+        if attach::is_ours(&status) && !self.foreground {
+            return Ok(Some(status));
+        }
+        let ask = Ask::Stop { grace_seconds: 0, quit: true };
+        attach::end(target, &ask, Duration::from_secs(240), progress).await?;
+        Ok(None)
     }
 
     /// Refuses what cannot be before anything happens, and warns.
@@ -174,13 +252,13 @@ impl Start {
     fn done(&self, target: &Target, status: &Status, seconds: f32) -> anyhow::Result<ExitCode> {
         let engine = status.engine.as_deref().unwrap_or("unknown");
         output::talk(&format!("lighter is running ({engine} engine, {seconds:.1} s)"));
-        self.invite(target, status);
+        self.invite(target, &status.docker_host);
         self.print(status)
     }
 
     /// How to use it.
-    fn invite(&self, target: &Target, status: &Status) {
-        output::talk(&format!("  docker host     {}", status.docker_host));
+    fn invite(&self, target: &Target, docker_host: &str) {
+        output::talk(&format!("  docker host     {docker_host}"));
         let profile = match target.profile.name().as_str() {
             "default" => String::new(),
             name => format!(" -p {name}"),
@@ -210,7 +288,8 @@ impl Start {
                 return self.already(target, &status, &Wishes::default());
             }
             let log = Log::open(&target.profile.daemon_log()).context("Cannot open the daemon's log")?;
-            let daemon = Daemon::listen(target.profile.clone(), &wishes, since)?;
+            let begin = Begin::Awake(wishes.clone());
+            let daemon = Daemon::listen(target.profile.clone(), begin, &mut Inherited::default(), since)?;
             drop(turn);
             let life = daemon.run(platform);
             tokio::pin!(life);
@@ -232,7 +311,7 @@ impl Start {
     /// What a background start does, for a daemon in this process.
     async fn accompany(&self, target: &Target, wishes: &Wishes) -> anyhow::Result<()> {
         let mut progress = Progress::new();
-        let status = attach::watch(target, &mut progress).await?;
+        let status = attach::watch(target, &Ask::Watch, &mut progress).await?;
         if status.state == Phase::Running {
             self.keep(target, wishes);
             let seconds = progress.seconds();
@@ -250,12 +329,12 @@ fn take_turn(target: &Target) -> anyhow::Result<Lock> {
     lock.context("Another `lighter start` or `lighter delete` of this profile has not come to an end")
 }
 
-/// Ctrl-C: whoever spawned the daemon takes it back.
-async fn interrupted(target: &Target, origin: &Daemonhood, progress: &mut Progress) -> anyhow::Result<ExitCode> {
-    if *origin == Daemonhood::Spawned {
+/// Ctrl-C: whoever brought it up takes it back.
+async fn interrupted(target: &Target, origin: Origin, progress: &mut Progress) -> anyhow::Result<ExitCode> {
+    if origin != Origin::Found {
         progress.say("Stopping the start; Ctrl-C again leaves it to itself");
         if let Some(mut control) = Control::connect(&target.profile.control_socket()).await? {
-            control.ask(&Ask::Stop { grace_seconds: 0 }).await?;
+            control.ask(&Ask::Stop { grace_seconds: 0, quit: origin == Origin::Spawned }).await?;
             let mut signals = StopSignals::listen()?;
             tokio::select! {
                 _ = async { while control.answer().await.is_ok() {} } => (),

@@ -1,4 +1,5 @@
-//! `lighter stop`: shuts the guest down, with a grace for containers, and gives the docker CLI its previous context back.
+//! `lighter stop`: shuts the guest down, with a grace for containers. The endpoint stays, and with it the docker context, so
+//! that the next docker command starts the machine again; `--quit` ends both and gives the docker CLI its previous context back.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -8,12 +9,13 @@ use clap::Args;
 
 use super::progress::Progress;
 use super::{Target, attach, block_on, output};
-use crate::control::{Ask, Control, ControlError};
+use crate::control::{Ask, Control, ControlError, Phase};
 use crate::daemon::signals::GRACE_SECONDS;
+use crate::lock;
 use crate::sys::process;
 
 /// What the daemon may take beyond the containers' grace; it has deadlines of its own within.
-const LIMIT: Duration = Duration::from_secs(300);
+pub const LIMIT: Duration = Duration::from_secs(300);
 /// For a daemon that is asked not to ask the guest.
 const LIMIT_FORCED: Duration = Duration::from_secs(15);
 
@@ -25,41 +27,66 @@ pub struct Stop {
     /// Seconds that containers get to end by themselves.
     #[arg(short, long, default_value_t = GRACE_SECONDS, value_parser = clap::value_parser!(u32).range(..=3600))]
     time: u32,
+    /// End lighter altogether: docker commands find no endpoint until the next `lighter start`.
+    #[arg(short, long)]
+    quit: bool,
 }
 
 impl Stop {
     pub fn run(&self, target: &Target) -> anyhow::Result<ExitCode> {
         block_on(async {
             let stopped = self.stop(target).await?;
-            output::talk(if stopped { "lighter is stopped" } else { "lighter is not running" });
-            attach::deactivate(target);
+            output::talk(match (stopped, self.quit) {
+                (false, _) => "lighter is not running",
+                (true, true) => "lighter is stopped",
+                (true, false) => "lighter is stopped; the next docker command starts it again",
+            });
+            if self.quit {
+                attach::deactivate(target);
+            }
             Ok(ExitCode::SUCCESS)
         })
     }
 
+    /// Whether there was anything to stop.
     async fn stop(&self, target: &Target) -> anyhow::Result<bool> {
         let mut progress = Progress::new();
         if self.force {
-            return force(target, &mut progress).await;
+            return force(target, self.quit, &mut progress).await;
         }
         let limit = LIMIT + Duration::from_secs(u64::from(self.time));
-        attach::end(target, &Ask::Stop { grace_seconds: self.time }, limit, &mut progress).await
+        let ask = Ask::Stop { grace_seconds: self.time, quit: self.quit };
+        let asleep = attach::status(target).await.ok().flatten().is_some_and(|status| status.state == Phase::Stopped);
+        if self.quit {
+            return Ok(attach::end(target, &ask, limit, &mut progress).await? && !asleep);
+        }
+        Ok(!asleep && attach::stop(target, &ask, limit, &mut progress).await?)
     }
 }
 
-/// Ends the daemon whatever it does; whether there was one.
-pub async fn force(target: &Target, progress: &mut Progress) -> anyhow::Result<bool> {
+/// Switches the machine off, and ends a daemon that does not answer whatever it does; whether there was one.
+pub async fn force(target: &Target, quit: bool, progress: &mut Progress) -> anyhow::Result<bool> {
+    let ask = Ask::Kill { quit };
     let Some(control) = Control::connect(&target.profile.control_socket()).await? else {
-        return attach::end(target, &Ask::Kill, LIMIT_FORCED, progress).await;
+        return attach::end(target, &ask, LIMIT_FORCED, progress).await;
     };
     let pid = control.pid();
     let answers = !matches!(control.status().await, Err(ControlError::Silent { .. }));
-    if answers && attach::end(target, &Ask::Kill, LIMIT_FORCED, progress).await.is_ok() {
-        return Ok(true);
+    if answers {
+        let done = match quit {
+            true => attach::end(target, &ask, LIMIT_FORCED, progress).await,
+            false => attach::stop(target, &ask, LIMIT_FORCED, progress).await,
+        };
+        if done.is_ok() {
+            return Ok(true);
+        }
     }
-    let Some(pid) = pid else { bail!("The daemon does not answer, and this system does not say which process it is") };
+    // The other end of a socket may be the service manager that made it, which is not to be killed.
+    let Some(pid) = pid.filter(|pid| lock::signature(&target.profile.daemon_lock()) == Some(*pid)) else {
+        bail!("The daemon does not answer, and nothing says for certain which process it is: end it by hand")
+    };
     process::kill(pid).with_context(|| format!("Cannot end the daemon, process {pid}"))?;
     // Its lock dies with it.
-    attach::end(target, &Ask::Kill, LIMIT_FORCED, progress).await?;
+    attach::end(target, &Ask::Kill { quit: true }, LIMIT_FORCED, progress).await?;
     Ok(true)
 }

@@ -1,5 +1,5 @@
 //! The board on which the daemon writes how its machine is, for everybody who wants to read or wait: API clients that wait
-//! for the guest, watchers of a start, `status`. Only `lifecycle` writes.
+//! for the guest, watchers of a start, `status`. Only `keeper` and `lifecycle` write.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -21,8 +21,16 @@ pub struct View {
     pub phase: Phase,
     /// Why it is broken, or what is wrong.
     pub reason: Option<String>,
-    /// Stages so far.
+    /// Stages of the last start, and of the stop behind it.
     pub stages: Vec<Stage>,
+    /// When that start began.
+    since: Instant,
+    /// Starts so far.
+    pub starts: u64,
+    /// How many times there was no machine any more, or still none although somebody had wanted an end.
+    pub ends: u64,
+    /// CPUs and bytes of RAM of the machine that lives.
+    pub size: Option<(u8, u64)>,
     /// The engine's name once it is chosen.
     pub engine: Option<String>,
     /// Versions by name.
@@ -34,18 +42,69 @@ pub struct View {
 /// The board.
 #[derive(Debug)]
 pub struct Board {
-    since: Instant,
     view: watch::Sender<View>,
     heard: Notify,
 }
 
 impl Board {
-    /// A new start; `since` is when the daemon's process began.
-    pub fn new(since: Instant) -> Board {
-        let versions = BTreeMap::from([("lighter".to_owned(), env!("CARGO_PKG_VERSION").to_owned())]);
-        let view =
-            View { phase: Phase::Starting, reason: None, stages: Vec::new(), engine: None, versions, over: false };
-        Board { since, view: watch::Sender::new(view), heard: Notify::new() }
+    /// A daemon without a machine, `phase` being what it is about to do; `since` is when its process began.
+    pub fn new(phase: Phase, since: Instant) -> Board {
+        let view = View {
+            phase,
+            reason: None,
+            stages: Vec::new(),
+            since,
+            starts: 0,
+            ends: 0,
+            size: None,
+            engine: None,
+            versions: own_version(),
+            over: false,
+        };
+        Board { view: watch::Sender::new(view), heard: Notify::new() }
+    }
+
+    /// Writes that a machine is being started; the first start of a daemon that was made for it began with its process.
+    pub fn begin(&self) {
+        self.start(false);
+    }
+
+    /// Writes that there was no machine any more, and that one is being started.
+    pub fn begin_again(&self) {
+        self.start(true);
+    }
+
+    fn start(&self, ended: bool) {
+        tracing::info!(phase = Phase::Starting.name(), "State");
+        self.view.send_modify(|view| {
+            if view.phase != Phase::Starting || view.starts > 0 {
+                view.since = Instant::now();
+            }
+            view.phase = Phase::Starting;
+            view.reason = None;
+            view.stages.clear();
+            view.starts += 1;
+            view.ends += u64::from(ended);
+            view.engine = None;
+            view.versions = own_version();
+        });
+    }
+
+    /// Writes how large the machine is.
+    pub fn size(&self, cpus: u8, memory_bytes: u64) {
+        self.view.send_modify(|view| view.size = Some((cpus, memory_bytes)));
+    }
+
+    /// Writes that there is no machine: `Stopped`, or `Broken` with the reason.
+    pub fn rest(&self, phase: Phase, reason: Option<String>) {
+        tracing::info!(phase = phase.name(), reason, "State");
+        self.view.send_modify(|view| {
+            view.phase = phase;
+            view.reason = reason;
+            view.ends += 1;
+            view.size = None;
+            view.engine = None;
+        });
     }
 
     /// Writes a stage of our own; those of a stop always find room.
@@ -60,9 +119,9 @@ impl Board {
     }
 
     fn add(&self, name: &str, text: &str, guest_ms: Option<u64>, most: usize) {
-        let host_ms = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let stage = Stage { name: name.to_owned(), text: text.to_owned(), host_ms, guest_ms };
         self.view.send_if_modified(|view| {
+            let host_ms = u64::try_from(view.since.elapsed().as_millis()).unwrap_or(u64::MAX);
+            let stage = Stage { name: name.to_owned(), text: text.to_owned(), host_ms, guest_ms };
             let room = view.stages.len() < most;
             if room {
                 tracing::info!(stage = name, host_ms, guest_ms, "{text}");
@@ -81,10 +140,9 @@ impl Board {
         });
     }
 
-    /// Writes the last phase.
-    pub fn end(&self, phase: Phase, reason: Option<String>) {
+    /// Writes that the daemon ends.
+    pub fn end(&self) {
         self.view.send_modify(|view| view.over = true);
-        self.enter(phase, reason);
     }
 
     /// Writes what is wrong with a machine that goes on running, or that nothing is any more.
@@ -112,6 +170,11 @@ impl Board {
         self.heard.notified().await;
     }
 
+    /// Where the machine is in its life.
+    pub fn phase(&self) -> Phase {
+        self.view.borrow().phase
+    }
+
     /// What stands there now.
     pub fn view(&self) -> View {
         self.view.borrow().clone()
@@ -121,4 +184,8 @@ impl Board {
     pub fn watch(&self) -> watch::Receiver<View> {
         self.view.subscribe()
     }
+}
+
+fn own_version() -> BTreeMap<String, String> {
+    BTreeMap::from([("lighter".to_owned(), env!("CARGO_PKG_VERSION").to_owned())])
 }

@@ -1,4 +1,4 @@
-//! Why a start failed, for a person: the stage, the cause, and the guest's last words where they help. Made by `lifecycle`.
+//! Why a start failed, for a person: the stage, the cause, and the guest's last words where they help. Made by `lifecycle` and `keeper`.
 
 use std::error::Error;
 use std::time::Duration;
@@ -9,10 +9,14 @@ use super::hello::HelloError;
 use super::ping::PingError;
 use crate::machine::Cause;
 use crate::plain;
+use crate::settings::SettingsError;
 
 /// A failed start.
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
+    /// What is asked for cannot be.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
     /// Before there was a machine.
     #[error(transparent)]
     Prepare(#[from] PrepareError),

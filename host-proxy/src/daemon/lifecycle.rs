@@ -1,25 +1,26 @@
-//! The life of one machine, and the only writer of the board. Called by the daemon, which ends when this does.
+//! The life of one machine. Called by `keeper`, which decides when there is one.
 //!
 //! ```text
-//!   Starting ──ready and pinged──► Running ──wish to stop, guest shuts down──► Stopping ──► Stopped
-//!      │  └──────wish to stop──────────────────────────────────────────────────►  ▲
-//!      │                              └──guest resets or crashes──► Broken ──wish──┘
-//!      └──any failure──► Broken, told to everybody who waits; the daemon ends
+//!   Starting ──ready and pinged──► Running ──wish to stop, guest shuts down──► Stopping ──► ended
+//!      │  └──────wish to stop──────────────────────────────────────────────────►  │          ▲
+//!      │                           │  └──guest switches itself off in order──────────────────┘
+//!      └──any failure──► failed    └──guest resets or crashes──► died
 //! ```
-//! A failed start leaves nothing behind, not even a daemon. After a crash the daemon stays, so that somebody can say why.
+//! Whatever the way, when [`Lifecycle::live`] returns the machine is off, and nothing holds its memory or its disk.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lighter_protocol::Event;
-use tokio::sync::mpsc;
 
 use super::ascent::{ascend, stage_text};
 use super::board::Board;
 use super::boot::{self, Prepared};
 use super::door::Door;
-use super::fault::{Fault, chain};
+use super::fault::Fault;
 use super::hello::{Events, Welcome};
+use super::memory::Memory;
+use super::wish::{How, Inbox};
 use super::{console::ConsoleTail, patience::Patience, shutdown, timeline};
 use crate::control::Phase;
 use crate::home::Profile;
@@ -30,19 +31,31 @@ use crate::settings::Settings;
 /// How long what was said before a machine's end may take to arrive after it.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
-/// Somebody wants the machine to end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StopWish {
-    /// Ask the guest, and give its containers so many seconds.
-    Graceful(u32),
-    /// Do not ask.
-    Kill,
+/// How long dockerd may take to say who it is, when a machine begins to serve.
+const LEARN: Duration = Duration::from_secs(20);
+/// The same when the machine is to stop.
+const LEARN_AT_STOP: Duration = Duration::from_secs(1);
+
+/// How a life ended.
+#[derive(Debug)]
+pub enum Outcome {
+    /// As it should.
+    Ended,
+    /// It never served.
+    Failed(Fault),
+    /// It served and died.
+    Died {
+        /// How, for a person.
+        reason: String,
+        /// How long it had served.
+        lived: Duration,
+    },
 }
 
 /// Everything that a life needs.
-pub struct Lifecycle {
+pub struct Lifecycle<'a> {
     /// Whose machine.
-    pub profile: Profile,
+    pub profile: &'a Profile,
     /// What it is to be.
     pub settings: Settings,
     /// What it is made with.
@@ -51,8 +64,10 @@ pub struct Lifecycle {
     pub board: Arc<Board>,
     /// Where API connections get in.
     pub door: Arc<Door>,
-    /// Wishes to stop, from signals and from the control socket.
-    pub wishes: mpsc::Receiver<StopWish>,
+    /// What dockerd says of itself.
+    pub memory: Arc<Memory>,
+    /// Where wishes to stop arrive.
+    pub inbox: &'a mut Inbox,
 }
 
 /// A machine whose agent said hello.
@@ -62,33 +77,34 @@ struct Running {
     patience: Patience,
 }
 
-impl Lifecycle {
-    /// From start to end. An error means that the start failed; it is on the board already.
-    pub async fn live(mut self) -> Result<(), Fault> {
-        let result = match self.start().await {
+impl Lifecycle<'_> {
+    /// From start to end.
+    pub async fn live(mut self) -> Outcome {
+        match self.start().await {
             Ok(Some(running)) => {
                 self.board.enter(Phase::Running, None);
                 let machine = Arc::clone(&running.machine);
                 timeline::write(&self.board.view().stages, machine.exits());
-                self.run(running).await;
+                let learning = tokio::spawn({
+                    let (machine, memory) = (Arc::clone(&machine), Arc::clone(&self.memory));
+                    async move { memory.learn(&machine, LEARN).await }
+                });
+                let outcome = self.run(running).await;
+                // What it asks a machine that is off fails at once; what it writes is to be written before we go.
+                let _ = learning.await;
+                self.door.close();
                 timeline::write(&self.board.view().stages, machine.exits());
-                Ok(())
+                outcome
             }
-            Ok(None) => Ok(()),
-            Err(fault) => Err(fault),
-        };
-        match &result {
-            Ok(()) => self.board.end(Phase::Stopped, None),
-            Err(fault) => self.board.end(Phase::Broken, Some(chain(fault))),
+            Ok(None) => Outcome::Ended,
+            Err(fault) => Outcome::Failed(fault),
         }
-        self.door.close();
-        result
     }
 
     /// `None` if somebody wanted it to stop on the way.
     async fn start(&mut self) -> Result<Option<Running>, Fault> {
         let prepared = self.prepare().await?;
-        if self.wishes.try_recv().is_ok() {
+        if self.inbox.stop_now().is_some() {
             return Ok(None);
         }
         let Prepared { config, secret, data_disk_blank } = prepared;
@@ -103,7 +119,7 @@ impl Lifecycle {
         let ready = tokio::select! {
             biased;
             end = machine.wait() => Err(Fault::Died { end: end_text(&end), console: console.last() }),
-            wish = self.wishes.recv() => Ok(Some(wish.unwrap_or(StopWish::Kill))),
+            how = self.inbox.stop() => Ok(Some(how)),
             ready = ascend(&self.board, &machine, &welcome, patience, &mut events) => ready.map(|()| None),
         };
         let ready = match ready {
@@ -115,8 +131,8 @@ impl Lifecycle {
                 self.door.open(Arc::clone(&machine));
                 Ok(Some(Running { machine, events, patience }))
             }
-            (Ok(Some(wish)), Some(events)) => {
-                self.stop(Running { machine, events, patience }, wish).await;
+            (Ok(Some(how)), Some(events)) => {
+                self.stop(Running { machine, events, patience }, how).await;
                 Ok(None)
             }
             (Ok(_), None) => {
@@ -139,22 +155,28 @@ impl Lifecycle {
     }
 
     /// A machine in service, until it ends or is to end.
-    async fn run(&mut self, mut running: Running) {
+    async fn run(&mut self, mut running: Running) -> Outcome {
+        let since = Instant::now();
         let mut goodbye = false;
         let mut listening = true;
         loop {
             tokio::select! {
-                wish = self.wishes.recv() => return self.stop(running, wish.unwrap_or(StopWish::Kill)).await,
+                how = self.inbox.stop() => {
+                    self.stop(running, how).await;
+                    return Outcome::Ended;
+                }
                 end = running.machine.wait() => {
+                    let lived = since.elapsed();
+                    self.door.close();
                     // The goodbye may still be on its way to us.
                     while let Ok(Some(event)) = tokio::time::timeout(LAST_WORDS, running.events.next()).await {
                         goodbye |= event == Event::Stopped;
                     }
                     if goodbye && matches!(end, End::Reset | End::PoweredOff) {
                         tracing::info!("The guest shut itself down");
-                        return;
+                        return Outcome::Ended;
                     }
-                    return self.mourn(&end).await;
+                    return Outcome::Died { reason: self.obituary(&end), lived };
                 }
                 event = running.events.next(), if listening => match event {
                     Some(Event::Stopped) => goodbye = true,
@@ -188,25 +210,24 @@ impl Lifecycle {
         }
     }
 
-    /// The machine died. Stays to tell why until somebody wants to stop or start.
-    async fn mourn(&mut self, end: &End) {
+    /// Why there is no machine any more.
+    fn obituary(&self, end: &End) -> String {
         let lines = ConsoleTail::whole(&self.profile.console_log()).last();
-        let advice = "run `lighter restart`";
-        let reason = format!("{}: {advice}; the console's last lines are\n{lines}", end_text(end));
-        self.board.enter(Phase::Broken, Some(reason));
-        self.door.close();
-        self.wishes.recv().await;
+        let advice = "the next docker command or `lighter start` starts it again";
+        format!("{}: {advice}; the console's last lines are\n{lines}", end_text(end))
     }
 
     /// Shuts the guest down, or kills it.
-    async fn stop(&mut self, running: Running, wish: StopWish) {
+    async fn stop(&mut self, running: Running, how: How) {
         self.board.enter(Phase::Stopping, None);
         self.door.close();
-        if let StopWish::Graceful(grace) = wish {
+        if let How::Graceful(grace) = how {
+            // A node that joined a swarm, for one, answers otherwise than when it started.
+            self.memory.learn(&running.machine, LEARN_AT_STOP).await;
             self.board.stage("shutdown", "stopping containers");
             let ended = tokio::select! {
                 ended = shutdown::ask(&running.machine, grace, running.patience) => ended,
-                _ = self.wishes.recv() => Err("somebody insisted".to_owned()),
+                () = self.inbox.insist() => Err("somebody insisted".to_owned()),
             };
             match ended {
                 Ok(()) => return self.board.stage("stopped", "the machine is off"),

@@ -1,23 +1,24 @@
-//! The process that one profile's machine lives in: takes the lock, listens, lets the machine live, drains. The only place
-//! where the parts meet. Called by `cli::daemon` and by `cli::start --foreground`.
+//! The process that one profile's machine lives in, when there is one: takes the lock, listens, keeps the machine, drains. The
+//! only place where the parts meet. Called by `cli::daemon` and by `cli::start --foreground`.
 
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc;
-
+use crate::control::Phase;
 use crate::home::{HomeError, Profile};
 use crate::lock::Lock;
 use crate::machine::Platform;
-use crate::settings::{self, Host, Settings, SettingsError, Wishes};
-use crate::sys::endpoint::Listener;
+use crate::settings::Wishes;
+use crate::sys::endpoint::{Inherited, Listener};
 
 /// Serves `docker.sock`.
 mod api;
 /// From power on to a dockerd that answers.
 mod ascent;
+/// How soon to try again.
+mod backoff;
 /// Where the machine's state is written for everybody.
 pub mod board;
 /// From settings to a machine's configuration.
@@ -32,10 +33,14 @@ pub mod door;
 pub mod fault;
 /// The agent's hello and what it reports.
 mod hello;
+/// When there is a machine.
+mod keeper;
 /// The life of one machine.
-pub mod lifecycle;
+mod lifecycle;
 /// The log.
 pub mod log;
+/// What dockerd says of itself.
+mod memory;
 /// Deadlines.
 mod patience;
 /// `GET /_ping`.
@@ -48,11 +53,14 @@ mod shutdown;
 pub mod signals;
 /// Stage times for measurements.
 mod timeline;
+/// What is wanted of the machine.
+mod wish;
 
 use board::Board;
 use door::Door;
 use fault::Fault;
-use lifecycle::Lifecycle;
+use keeper::Keeper;
+use memory::Memory;
 
 /// How long the daemon of a failed start waits for somebody to ask why.
 const STARTER: Duration = Duration::from_secs(3);
@@ -67,9 +75,6 @@ pub enum DaemonError {
     /// The directories.
     #[error(transparent)]
     Home(#[from] HomeError),
-    /// The settings.
-    #[error(transparent)]
-    Settings(#[from] SettingsError),
     /// The lock file.
     #[error("Cannot lock {path}")]
     Lock {
@@ -102,10 +107,19 @@ pub enum DaemonError {
     Fault(#[from] Fault),
 }
 
-/// A daemon that listens but whose machine does not live yet.
+/// What a daemon does first.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Begin {
+    /// It starts a machine with these flags over `config.toml`.
+    Awake(Wishes),
+    /// It waits until somebody wants one.
+    Asleep,
+}
+
+/// A daemon that listens but does nothing yet.
 pub struct Daemon {
     profile: Profile,
-    settings: Settings,
+    begin: Begin,
     board: Arc<Board>,
     api: Listener,
     control: Listener,
@@ -114,51 +128,55 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Takes the profile's lock and binds its sockets, so that the first API request waits instead of failing. `since` is
-    /// when the process began; `wishes` go over `config.toml`. Must be called inside a tokio runtime.
-    pub fn listen(profile: Profile, wishes: &Wishes, since: Instant) -> Result<Daemon, DaemonError> {
+    /// Takes the profile's lock and binds its sockets, so that the first API request waits instead of failing; sockets that
+    /// a service manager holds already are taken from `inherited`. `since` is when the process began. Must be called inside
+    /// a tokio runtime.
+    pub fn listen(
+        profile: Profile,
+        begin: Begin,
+        inherited: &mut Inherited,
+        since: Instant,
+    ) -> Result<Daemon, DaemonError> {
         profile.prepare()?;
         let path = profile.daemon_lock();
         // Patience for a predecessor that has said goodbye and is just about to go.
-        let lock = Lock::acquire(&path, Duration::from_secs(5)).map_err(|source| DaemonError::Lock { path, source })?;
-        let lock = lock.ok_or(DaemonError::Running)?;
-        let settings =
-            Settings::new(&wishes.over(&settings::load(&profile.config())?), Host::here(), &profile.config())?;
+        let lock = Lock::acquire(&path, Duration::from_secs(5)).and_then(|mut lock| {
+            lock.as_mut().map_or(Ok(()), Lock::sign)?;
+            Ok(lock)
+        });
+        let lock = lock.map_err(|source| DaemonError::Lock { path, source })?.ok_or(DaemonError::Running)?;
         profile.tidy();
         profile.prepare()?;
-        let bind = |path: PathBuf| Listener::bind(&path).map_err(|source| DaemonError::Listen { path, source });
-        let control = bind(profile.control_socket())?;
-        let api = bind(profile.docker_socket())?;
-        Ok(Daemon { profile, settings, board: Arc::new(Board::new(since)), api, control, lock })
+        let mut open =
+            |path: PathBuf| Listener::open(&path, inherited).map_err(|source| DaemonError::Listen { path, source });
+        let control = open(profile.control_socket())?;
+        let api = open(profile.docker_socket())?;
+        let phase = if begin == Begin::Asleep { Phase::Stopped } else { Phase::Starting };
+        Ok(Daemon { profile, begin, board: Arc::new(Board::new(phase, since)), api, control, lock })
     }
 
-    /// Where the machine's state is written.
-    pub fn board(&self) -> Arc<Board> {
-        Arc::clone(&self.board)
-    }
-
-    /// Lets the machine live until it is to end, and leaves nothing behind.
+    /// Keeps the machine until the daemon is to end, and leaves nothing behind.
     pub async fn run(self, platform: Arc<dyn Platform>) -> Result<(), DaemonError> {
-        let Daemon { profile, settings, board, api, control, lock } = self;
-        let door = Arc::new(Door::new(Arc::clone(&board)));
-        let (wish, wishes) = mpsc::channel(4);
-        let signals = signals::forward(wish.clone())
+        let Daemon { profile, begin, board, api, control, lock } = self;
+        let (wants, inbox) = wish::channel();
+        let memory = Arc::new(Memory::of(&profile));
+        let door = Arc::new(Door::new(Arc::clone(&board), Arc::clone(&memory), wants.clone()));
+        let signals = signals::forward(wants.clone())
             .map_err(|source| DaemonError::System { what: "listen to signals", source })?;
-        let facts = serve::Facts {
-            profile: profile.name().to_string(),
-            docker_host: profile.docker_host(),
-            cpus: settings.cpus,
-            memory_bytes: settings.memory_bytes,
-        };
         let api = api::serve(api, Arc::clone(&door));
-        let control = serve::serve(control, facts, Arc::clone(&board), Arc::clone(&door), wish);
-        let told = Arc::clone(&board);
-        let life = Lifecycle { profile: profile.clone(), settings, platform, board, door, wishes };
-        let result = life.live().await;
+        let control = serve::serve(control, profile.clone(), Arc::clone(&board), Arc::clone(&door), wants);
+        let first = match begin {
+            Begin::Awake(wishes) => Some(wishes),
+            Begin::Asleep => None,
+        };
+        let keeper =
+            Keeper { profile: &profile, platform, board: Arc::clone(&board), door, memory, inbox, lock: &lock };
+        let result = keeper.keep(first).await;
         if result.is_err() {
             // A start can fail faster than its starter comes to ask.
-            let _ = tokio::time::timeout(STARTER, told.heard()).await;
+            let _ = tokio::time::timeout(STARTER, board.heard()).await;
         }
+        board.end();
         signals.abort();
         api.drain(DRAIN_API).await;
         control.drain(DRAIN_CONTROL).await;

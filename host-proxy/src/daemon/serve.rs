@@ -4,59 +4,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lighter_protocol::{Reply, ports};
-use tokio::sync::mpsc;
 
 use super::api::{Serving, accept};
 use super::board::{Board, View};
 use super::door::Door;
 use super::fault::chain;
-use super::lifecycle::StopWish;
+use super::wish::{Caller, How, Stop, Wants};
 use crate::control::{Answer, Ask, Phase, Status};
 use crate::frames::{self, FrameError};
-use crate::guest::GuestDialer;
+use crate::home::Profile;
+use crate::settings::{self, Host, Settings, Wishes};
 use crate::sys::endpoint::{Listener, Stream};
 
 /// How long a client may take to ask.
 const QUESTION: Duration = Duration::from_secs(5);
 
-/// What the daemon knows of itself from the beginning.
-#[derive(Debug, Clone)]
-pub struct Facts {
-    /// Name of the profile.
-    pub profile: String,
-    /// The API endpoint.
-    pub docker_host: String,
-    /// Virtual CPUs.
-    pub cpus: u8,
-    /// Guest RAM in bytes.
-    pub memory_bytes: u64,
-}
-
-impl Facts {
-    fn status(&self, view: &View) -> Status {
-        Status {
-            profile: self.profile.clone(),
-            state: view.phase,
-            reason: view.reason.clone(),
-            engine: view.engine.clone(),
-            docker_host: self.docker_host.clone(),
-            cpus: Some(self.cpus),
-            memory_bytes: Some(self.memory_bytes),
-            pid: Some(std::process::id()),
-            versions: view.versions.clone(),
-        }
-    }
-}
-
 /// Serves control clients.
-pub fn serve(
-    listener: Listener,
-    facts: Facts,
-    board: Arc<Board>,
-    door: Arc<Door>,
-    wish: mpsc::Sender<StopWish>,
-) -> Serving {
-    let desk = Arc::new(Desk { facts, board, door, wish });
+pub fn serve(listener: Listener, profile: Profile, board: Arc<Board>, door: Arc<Door>, wants: Wants) -> Serving {
+    let desk = Arc::new(Desk { profile, board, door, wants });
     accept(listener, move |client| {
         let desk = Arc::clone(&desk);
         async move {
@@ -68,10 +33,15 @@ pub fn serve(
 }
 
 struct Desk {
-    facts: Facts,
+    profile: Profile,
     board: Arc<Board>,
     door: Arc<Door>,
-    wish: mpsc::Sender<StopWish>,
+    wants: Wants,
+}
+
+/// A machine that is neither on its way up nor down.
+fn settled(view: &View) -> bool {
+    !matches!(view.phase, Phase::Starting | Phase::Stopping)
 }
 
 impl Desk {
@@ -79,41 +49,87 @@ impl Desk {
         let ask = tokio::time::timeout(QUESTION, frames::read::<Ask>(&mut client)).await;
         let Ok(ask) = ask else { return Err(FrameError::Closed) };
         match ask? {
-            Ask::Status => {
-                let status = self.facts.status(&self.board.view());
-                frames::write(&mut client, &Answer::Status(status)).await
-            }
-            Ask::Watch => {
-                let settled = |view: &View| !matches!(view.phase, Phase::Starting | Phase::Stopping);
-                let view = self.report(&mut client, 0, settled).await?;
-                frames::write(&mut client, &Answer::Status(self.facts.status(&view))).await?;
-                self.board.told();
-                Ok(())
-            }
-            Ask::Stop { grace_seconds } => self.stop(client, StopWish::Graceful(grace_seconds)).await,
-            Ask::Kill => self.stop(client, StopWish::Kill).await,
+            Ask::Status => frames::write(&mut client, &Answer::Status(self.status(&self.board.view()))).await,
+            Ask::Watch => self.watch(client).await,
+            Ask::Start { wishes } => self.start(client, wishes).await,
+            Ask::Restart { grace_seconds, wishes } => self.restart(client, grace_seconds, wishes).await,
+            Ask::Stop { grace_seconds, quit } => self.stop(client, How::Graceful(grace_seconds), quit).await,
+            Ask::Kill { quit } => self.stop(client, How::Kill, quit).await,
             Ask::Guest => self.relay(client).await,
         }
     }
 
-    async fn stop(&self, mut client: Stream, wish: StopWish) -> Result<(), FrameError> {
-        let told = self.board.view().stages.len();
-        // Full or closed means that enough have wished before us.
-        let _ = self.wish.try_send(wish);
-        self.report(&mut client, told, |view| view.over).await?;
+    fn status(&self, view: &View) -> Status {
+        // Without a machine, those of the next one.
+        let size = view.size.or_else(|| {
+            let config = self.profile.config();
+            let settings = Settings::new(&settings::load(&config).ok()?, Host::here(), &config).ok()?;
+            Some((settings.cpus, settings.memory_bytes))
+        });
+        Status {
+            profile: self.profile.name().to_string(),
+            state: view.phase,
+            reason: view.reason.clone(),
+            engine: view.engine.clone(),
+            docker_host: self.profile.docker_host(),
+            cpus: size.map(|(cpus, _)| cpus),
+            memory_bytes: size.map(|(_, bytes)| bytes),
+            pid: Some(std::process::id()),
+            versions: view.versions.clone(),
+        }
+    }
+
+    async fn watch(&self, mut client: Stream) -> Result<(), FrameError> {
+        let view = self.report(&mut client, None, |view| settled(view) || view.over).await?;
+        frames::write(&mut client, &Answer::Status(self.status(&view))).await?;
+        self.board.told();
+        Ok(())
+    }
+
+    async fn start(&self, client: Stream, wishes: Wishes) -> Result<(), FrameError> {
+        // One that is on its way down has to be off first.
+        let off = |view: &View| view.phase != Phase::Stopping || view.over;
+        let _ = self.board.watch().wait_for(off).await;
+        // A keeper that will not is one that ends, which is on the board.
+        let _ = self.wants.start(Caller::Person(wishes)).await;
+        self.watch(client).await
+    }
+
+    async fn restart(&self, mut client: Stream, grace: Option<u32>, wishes: Wishes) -> Result<(), FrameError> {
+        let before = self.board.view();
+        let (starts, ends) = (before.starts, before.ends);
+        let how = grace.map_or(How::Kill, How::Graceful);
+        self.wants.stop(Stop { how, quit: false, then: Some(wishes) }).await;
+        // A later stop may have overruled it: then there is an end without a start behind it, when nothing moves any more.
+        let view = self.report(&mut client, Some(before), |view| {
+            view.over || (settled(view) && (view.starts > starts || (view.ends > ends && view.phase == Phase::Stopped)))
+        });
+        let view = view.await?;
+        frames::write(&mut client, &Answer::Status(self.status(&view))).await
+    }
+
+    async fn stop(&self, mut client: Stream, how: How, quit: bool) -> Result<(), FrameError> {
+        let before = self.board.view();
+        let ends = before.ends;
+        self.wants.stop(Stop { how, quit, then: None }).await;
+        self.report(&mut client, Some(before), |view| view.over || (!quit && view.ends > ends)).await?;
         frames::write(&mut client, &Answer::Stopped).await
     }
 
-    /// Tells stages, the first `told` ones excepted, until it is enough; what stood on the board then.
+    /// Tells the stages that came after `before`, or all of them, until it is enough; what stood on the board then.
     async fn report(
         &self,
         client: &mut Stream,
-        mut told: usize,
+        before: Option<View>,
         enough: impl Fn(&View) -> bool,
     ) -> Result<View, FrameError> {
         let mut board = self.board.watch();
+        let (mut starts, mut told) = before.map_or((0, 0), |view| (view.starts, view.stages.len()));
         loop {
             let view = board.borrow_and_update().clone();
+            if view.starts != starts {
+                (starts, told) = (view.starts, 0);
+            }
             for stage in view.stages.get(told..).unwrap_or_default() {
                 frames::write(client, &Answer::Stage(stage.clone())).await?;
             }
@@ -127,7 +143,7 @@ impl Desk {
 
     /// Makes the connection one to the guest's agent.
     async fn relay(&self, mut client: Stream) -> Result<(), FrameError> {
-        match self.door.dial(ports::CONTROL).await {
+        match self.door.look(ports::CONTROL).await {
             Ok(mut guest) => {
                 tokio::io::copy_bidirectional(&mut client, &mut guest).await?;
                 Ok(())

@@ -18,6 +18,7 @@ pub mod chunked;
 mod exchange;
 pub mod head;
 mod hijack;
+pub mod known;
 mod peer;
 mod refusal;
 pub mod request;
@@ -61,6 +62,13 @@ pub async fn serve_connection<S: Stream>(client: S, guest: Arc<dyn GuestDialer>)
                 return refuse(client, &refusal, to_head).await;
             }
         };
+        if kept.is_none() {
+            match known::stand_in(&mut client, &*guest, &request, head).await {
+                Some(Outcome::KeepAlive) => continue,
+                Some(_) => return refusal::close(client).await,
+                None => {}
+            }
+        }
         let mut engine = match kept.take() {
             Some(engine) => engine,
             None => match guest.dial(ports::DOCKER).await {

@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use lighter_vmm::EngineKind;
+use serde::{Deserialize, Serialize};
 
 use crate::sys::files;
 
@@ -21,7 +22,7 @@ const LEAST_MEMORY: u64 = GIB / 2;
 const LARGEST_DISK: u64 = 16 << 40;
 
 /// What was asked for; `None` where the user does not mind.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Wishes {
     /// Virtual CPUs.
     pub cpus: Option<i64>,
@@ -31,6 +32,8 @@ pub struct Wishes {
     pub disk: Option<f64>,
     /// `auto` or an engine's name.
     pub engine: Option<Engine>,
+    /// Whether `/_ping` and `/version` are answered while no machine runs, instead of starting one.
+    pub answer_while_stopped: Option<bool>,
 }
 
 impl Wishes {
@@ -41,6 +44,7 @@ impl Wishes {
             memory: self.memory.or(below.memory),
             disk: self.disk.or(below.disk),
             engine: self.engine.or(below.engine),
+            answer_while_stopped: self.answer_while_stopped.or(below.answer_while_stopped),
         }
     }
 
@@ -51,7 +55,8 @@ impl Wishes {
 }
 
 /// Which engine the user wants.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Engine {
     /// The best one that works here.
     Auto,

@@ -1,4 +1,4 @@
-//! Reads `config.toml`: four keys, each checked by hand so that a message names the key, what stands there and what could.
+//! Reads `config.toml`: five keys, each checked by hand so that a message names the key, what stands there and what could.
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use super::{Engine, Wishes};
 
 /// Longest file that is looked at, in bytes; ours has ten lines.
 const LONGEST: u64 = 256 * 1024;
-const KEYS: [&str; 4] = ["cpus", "memory", "disk", "engine"];
+const KEYS: [&str; 5] = ["cpus", "memory", "disk", "engine", "answer_while_stopped"];
 
 /// Settings that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -144,6 +144,11 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Wishes, SettingsError> {
                 let expected = "expected one of \"auto\", \"kvm\", \"whp\", \"hvf\", \"software\"";
                 wishes.engine = Some(value.as_str().and_then(named).ok_or_else(|| wrong("engine", value, expected))?);
             }
+            "answer_while_stopped" => {
+                let expected = "expected true or false";
+                let choice = value.as_bool().ok_or_else(|| wrong("answer_while_stopped", value, expected))?;
+                wishes.answer_while_stopped = Some(choice);
+            }
             unknown => {
                 let key: String = unknown.chars().take(60).collect();
                 return Err(SettingsError::UnknownKey { path: path.to_owned(), hint: hint(&key), key });
@@ -204,9 +209,16 @@ mod tests {
 
     #[test]
     fn c1_toml_empty_bom_crlf_and_missing_are_fine() {
-        let full = Wishes { cpus: Some(2), memory: Some(2.0), disk: Some(1.5), engine: Some(Engine::Kvm) };
+        let full = Wishes {
+            cpus: Some(2),
+            memory: Some(2.0),
+            disk: Some(1.5),
+            engine: Some(Engine::Kvm),
+            answer_while_stopped: Some(false),
+        };
         assert_eq!(loaded(b"").unwrap(), Wishes::default());
-        let text = b"\xef\xbb\xbfcpus = 2\r\nmemory = 2\r\ndisk = 1.5\r\nengine = 'kvm'\r\n";
+        let text =
+            b"\xef\xbb\xbfcpus = 2\r\nmemory = 2\r\ndisk = 1.5\r\nengine = 'kvm'\r\nanswer_while_stopped = false";
         assert_eq!(loaded(text).unwrap(), full);
         assert_eq!(load(Path::new("/nonexistent/config.toml")).unwrap(), Wishes::default());
     }
@@ -219,6 +231,8 @@ mod tests {
             (b"cpu = 2", "did you mean `cpus`?"),
             (b"memroy = 2", "did you mean `memory`?"),
             (b"[mounts]\nx = 1", "known are cpus, memory, disk, engine"),
+            (b"answer_while_asleep = true", "did you mean `answer_while_stopped`?"),
+            (b"answer_while_stopped = 'no'", "expected true or false"),
             (b"memory = \"8 GB\"", "expected a number of GiB such as 2"),
             (b"cpus = 2.5", "expected a whole number"),
             (b"engine = 'qemu'", "expected one of \"auto\""),

@@ -7,11 +7,12 @@ use super::{SettingsError, Wishes};
 use crate::replace::replace;
 
 const FRESH: &str = "\
-# Settings of this machine, read at each `lighter start`; flags of `lighter start` are written here.
+# Settings of this machine, read at each start; flags of `lighter start` are written here.
 # cpus = 2          # virtual CPUs
 # memory = 2        # GiB, for example 2.5
 # disk = 60         # GiB; can grow, never shrink
 # engine = \"auto\"   # auto, kvm, whp, hvf, software
+# answer_while_stopped = true   # answer `GET /_ping` and `GET /version` without starting a stopped machine
 ";
 
 /// Makes the file at `path` say what `wishes` says, and leaves the rest of it alone. Creates it if there is none.
@@ -26,6 +27,7 @@ pub fn save(path: &Path, wishes: &Wishes) -> Result<(), SettingsError> {
         ("memory", wishes.memory.map(|size| size.to_string())),
         ("disk", wishes.disk.map(|size| size.to_string())),
         ("engine", wishes.engine.map(|engine| format!("\"{}\"", engine.name()))),
+        ("answer_while_stopped", wishes.answer_while_stopped.map(|choice| choice.to_string())),
     ];
     for (key, value) in values {
         if let Some(value) = value {
@@ -71,7 +73,13 @@ mod tests {
     use crate::settings::{Engine, load};
 
     fn wishes() -> Wishes {
-        Wishes { cpus: Some(3), memory: Some(2.5), disk: None, engine: Some(Engine::Software) }
+        Wishes {
+            cpus: Some(3),
+            memory: Some(2.5),
+            disk: None,
+            engine: Some(Engine::Software),
+            answer_while_stopped: None,
+        }
     }
 
     #[test]

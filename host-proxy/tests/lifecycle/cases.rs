@@ -7,26 +7,20 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use lighter::control::{Answer, Ask, Control};
-use lighter::daemon::Daemon;
+use lighter::daemon::{Begin, Daemon};
 use lighter::home::{Home, ProfileName};
 use lighter::settings::Wishes;
+use lighter::sys::endpoint::Inherited;
 
 use crate::guest::StandIn;
-use crate::lab::{Lab, end, eventually};
-
-macro_rules! cases {
-    ($($(#[$meta:meta])* fn $name:ident() $body:block)*) => {
-        pub const ALL: &[(&str, fn())] = &[$((stringify!($name), $name)),*];
-        $($(#[$meta])* fn $name() $body)*
-    };
-}
+use crate::lab::{Lab, docker_is_here, end, eventually};
 
 cases! {
     fn g17_a_hundred_starts_and_stops_leave_nothing() {
         let lab = Lab::new();
         for _ in 0..100 {
             lab.ok(&["start"]);
-            lab.ok(&["stop"]);
+            lab.ok(&["stop", "--quit"]);
         }
         lab.assert_clean();
         assert_eq!(lab.machines(), 100);
@@ -42,9 +36,9 @@ cases! {
             runtime.block_on(async {
                 let profile = Home::at(lab.home()).unwrap().profile(ProfileName::new("default").unwrap());
                 let socket = profile.control_socket();
-                let daemon = Daemon::listen(profile, &Wishes::default(), Instant::now()).unwrap();
+                let daemon = Daemon::listen(profile, Begin::Awake(Wishes::default()), &mut Inherited::default(), Instant::now()).unwrap();
                 let life = tokio::spawn(daemon.run(Arc::new(StandIn(lab.image("")))));
-                for (ask, last) in [(Ask::Watch, "running"), (Ask::Stop { grace_seconds: 1 }, "stopped")] {
+                for (ask, last) in [(Ask::Watch, "running"), (Ask::Stop { grace_seconds: 1, quit: true }, "stopped")] {
                     let mut control = Control::connect(&socket).await.unwrap().expect("it listens");
                     control.ask(&ask).await.unwrap();
                     loop {
@@ -63,7 +57,7 @@ cases! {
         let before = descriptors();
         (0..100).for_each(|_| live());
         assert_eq!(descriptors(), before);
-        assert_eq!(lab.files(), ["console.log", "data.img"]);
+        assert_eq!(lab.files(), ["console.log", "data.img", "known-answers.json"]);
     }
 
     fn another_user_gets_no_answer_even_if_the_modes_are_wide_open() {
@@ -87,7 +81,7 @@ cases! {
         assert!(String::from_utf8_lossy(&ask("0").stdout).starts_with("HTTP/1.1 200"));
         let refused = ask("65534");
         assert!(refused.stdout.is_empty(), "{refused:?}");
-        lab.ok(&["stop", "--force"]);
+        lab.ok(&["stop", "--quit", "--force"]);
     }
 
     fn g17_two_starts_at_once_give_one_machine() {
@@ -98,7 +92,7 @@ cases! {
             assert_eq!(said.code, Some(0), "{said:#?}");
         }
         assert_eq!((lab.machines(), lab.processes().len()), (1, 1));
-        lab.ok(&["stop"]);
+        lab.ok(&["stop", "--quit"]);
         lab.assert_clean();
     }
 
@@ -118,8 +112,8 @@ cases! {
         assert_eq!(status["pid"].as_u64(), Some(u64::from(lab.processes()[0])));
         assert_eq!(status["docker_host"], format!("unix://{}", lab.profile().join("docker.sock").display()));
         assert!(lab.ok(&["list"]).stdout.contains("running"));
-        lab.ok(&["stop"]);
-        assert!(lab.ok(&["stop"]).stderr.contains("not running"));
+        lab.ok(&["stop", "--quit"]);
+        assert!(lab.ok(&["stop", "--quit"]).stderr.contains("not running"));
         let status = lab.status();
         let fields: Vec<&String> = status.as_object().unwrap().keys().collect();
         assert_eq!(fields, ["cpus", "docker_host", "engine", "memory_bytes", "pid", "profile", "reason", "state", "versions"]);
@@ -142,7 +136,7 @@ cases! {
             });
         }
         lab.ok(&["start"]);
-        lab.ok(&["stop"]);
+        lab.ok(&["stop", "--quit"]);
         lab.assert_clean();
     }
 
@@ -152,7 +146,7 @@ cases! {
             lab.mode(mode);
             let start = lab.spawn(&["start"]);
             eventually("it is starting", || lab.machines() > 0 && lab.status()["state"] == "starting");
-            lab.ok(&["stop"]);
+            lab.ok(&["stop", "--quit"]);
             let said = end(start);
             assert_eq!(said.code, Some(1));
             assert!(said.stderr.contains("stopped while it was starting"), "{said:#?}");
@@ -201,7 +195,7 @@ cases! {
         let lab = Lab::new();
         lab.mode("deaf");
         lab.ok(&["start"]);
-        lab.ok(&["stop", "--force"]);
+        lab.ok(&["stop", "--quit", "--force"]);
         lab.assert_clean();
     }
 
@@ -230,7 +224,7 @@ cases! {
         let lab = Lab::new();
         lab.mode("liar");
         lab.ok(&["start"]);
-        lab.ok(&["stop"]);
+        lab.ok(&["stop", "--quit"]);
         lab.assert_clean();
     }
 
@@ -241,13 +235,11 @@ cases! {
         std::fs::write(lab.image("crash"), "").unwrap();
         eventually("it is broken", || lab.status()["state"] == "broken");
         let reason = lab.status()["reason"].to_string();
-        assert!(reason.contains("crashed or reset") && reason.contains("lighter restart"), "{reason}");
-        let answer = get(&lab, "/v1.45/containers/json");
-        assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("crashed or reset"), "{answer}");
+        assert!(reason.contains("crashed or reset") && reason.contains("lighter start"), "{reason}");
         lab.mode("");
         lab.ok(&["start"]);
         assert_eq!((lab.machines(), lab.processes().len()), (2, 1));
-        lab.ok(&["stop"]);
+        lab.ok(&["stop", "--quit"]);
         lab.assert_clean();
     }
 
@@ -264,7 +256,7 @@ cases! {
         client.read_to_string(&mut answer).unwrap();
         assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("OK"), "{answer}");
         assert_eq!(end(start).code, Some(0));
-        lab.ok(&["stop"]);
+        lab.ok(&["stop", "--quit"]);
     }
 
     fn c6_a_home_that_cannot_be_used_is_named_with_the_way_out() {
@@ -293,7 +285,7 @@ cases! {
     fn c5_something_that_is_no_socket_in_its_place_is_not_removed() {
         let lab = Lab::new();
         lab.ok(&["start"]);
-        lab.ok(&["stop"]);
+        lab.ok(&["stop", "--quit"]);
         std::fs::write(lab.profile().join("docker.sock"), "precious").unwrap();
         let said = lab.lighter(&["start"]);
         assert!(said.code == Some(1) && said.stderr.contains("docker.sock"), "{said:#?}");
@@ -307,7 +299,7 @@ cases! {
         let socket = host.strip_prefix("unix://").unwrap().to_owned();
         assert!(socket.starts_with("/tmp/lighter-") && socket.len() < 104, "{socket}");
         assert!(UnixStream::connect(&socket).is_ok());
-        lab.ok(&["stop"]);
+        lab.ok(&["stop", "--quit"]);
         assert!(!std::path::Path::new(&socket).parent().unwrap().exists());
         lab.assert_clean();
     }
@@ -320,7 +312,7 @@ cases! {
             let output = Command::new("sh").args(["-c", &script]).output().unwrap();
             assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "26.1.5", "{output:?}");
         }
-        lab.ok(&["stop"]);
+        lab.ok(&["stop", "--quit"]);
         lab.assert_clean();
         let said = end(lab.command(&["status"]).env("LIGHTER_HOME", "/tmp/new\nline").spawn().unwrap());
         assert!(said.code == Some(1) && said.stderr.contains("not plain UTF-8 text"), "{said:#?}");
@@ -334,7 +326,7 @@ cases! {
         let said = end(start.env("DOCKER_HOST", "tcp://127.0.0.1:1").spawn().unwrap());
         assert_eq!(said.code, Some(0), "{said:#?}");
         assert!(said.stderr.contains("DOCKER_HOST=tcp://127.0.0.1:1 is set"), "{said:#?}");
-        lab.ok(&["stop"]);
+        lab.ok(&["stop", "--quit"]);
     }
 
     fn flags_are_kept_checked_and_told_when_they_come_too_late() {
@@ -346,7 +338,7 @@ cases! {
         assert!(late.stderr.contains("lighter restart"), "{late:#?}");
         lab.ok(&["restart"]);
         assert_eq!(lab.status()["memory_bytes"].as_u64(), Some(1 << 30));
-        lab.ok(&["stop"]);
+        lab.ok(&["stop", "--quit"]);
         let said = lab.lighter(&["start", "-d", "1"]);
         assert!(said.code == Some(1) && said.stderr.contains("never shrinks"), "{said:#?}");
         let said = lab.lighter(&["start", "-c", "-1"]);
@@ -371,7 +363,7 @@ cases! {
         lab.ok(&["delete", "-f", "-p", "work"]);
         assert!(!lab.home().join("work").exists());
         assert_eq!(lab.status()["state"], "running");
-        lab.ok(&["stop"]);
+        lab.ok(&["stop", "--quit"]);
     }
 
     fn delete_asks_and_then_leaves_nothing() {
@@ -407,7 +399,7 @@ cases! {
         assert_eq!(lab.ok(&["logs", "dockerd", "--tail", "3"]).stdout, "Dockerd Some(3)\n");
         assert!(lab.ok(&["logs", "-n", "500"]).stdout.contains("dockerd is ready"));
         assert!(lab.ok(&["logs", "console"]).stdout.contains("Linux version"));
-        lab.ok(&["stop"]);
+        lab.ok(&["stop", "--quit"]);
     }
 
     fn the_real_docker_cli_sees_uses_and_loses_the_context() {
@@ -424,6 +416,10 @@ cases! {
         assert_eq!(docker(&["version", "--format", "{{.Server.Version}}"]), "26.1.5");
         assert_eq!(docker(&["context", "inspect", "lighter", "--format", "{{.Endpoints.docker.Host}}"]), lab.status()["docker_host"]);
         lab.ok(&["stop"]);
+        assert_eq!(docker(&["context", "show"]), "lighter", "the next docker command is to start it");
+        assert_eq!(docker(&["version", "--format", "{{.Server.Version}}"]), "26.1.5");
+        assert_eq!(lab.status()["state"], "stopped");
+        lab.ok(&["stop", "--quit"]);
         assert_eq!(docker(&["context", "show"]), "default");
         docker(&["context", "create", "other", "--docker", "host=unix:///nowhere"]);
         docker(&["context", "use", "other"]);
@@ -471,22 +467,6 @@ cases! {
             assert!(names.contains(&name), "{name} is not in {names:?}");
         }
         assert_eq!(timeline["exits"]["hlt"], 7);
-        lab.ok(&["stop"]);
+        lab.ok(&["stop", "--quit"]);
     }
-}
-
-fn docker_is_here() -> bool {
-    let found = Command::new("docker").arg("--version").output().is_ok_and(|output| output.status.success());
-    if !found {
-        println!("no docker CLI here: the parts that need one were left out");
-    }
-    found
-}
-
-fn get(lab: &Lab, path: &str) -> String {
-    let mut client = UnixStream::connect(lab.profile().join("docker.sock")).unwrap();
-    client.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes()).unwrap();
-    let mut answer = String::new();
-    client.read_to_string(&mut answer).unwrap();
-    answer
 }

@@ -1,5 +1,5 @@
 //! A machine in memory: it finds the boot secret where a real agent would, says hello, reports stages, serves the control
-//! port and a dockerd that knows three paths. How it behaves is read from the file `mode` beside the image.
+//! port and a dockerd that knows four paths. How it behaves is read from the file `mode` beside the image.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -208,6 +208,10 @@ impl Guest {
         match frames::read::<Request>(&mut stream).await {
             Ok(Request::Shutdown { .. }) if mode(&self.dir) == "deaf" => std::future::pending().await,
             Ok(Request::Shutdown { .. }) => {
+                // Takes its time until the test says so.
+                while mode(&self.dir) == "slow" && !self.dir.join("off").exists() {
+                    tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+                }
                 frames::write(&mut stream, &Reply::Done).await.unwrap();
                 self.off(End::Reset);
             }
@@ -249,11 +253,18 @@ async fn dockerd(mut stream: DuplexStream) {
         }
         let head = String::from_utf8_lossy(&head).into_owned();
         let path = head.split(' ').nth(1).unwrap_or_default();
+        if path.ends_with("/events") {
+            let head = b"HTTP/1.1 200 OK\r\nApi-Version: 1.45\r\nTransfer-Encoding: chunked\r\n\r\n";
+            let _ = stream.write_all(head).await;
+            return std::future::pending().await;
+        }
         let (status, body) = match path {
             _ if path.ends_with("/_ping") => ("200 OK", "OK".to_owned()),
-            _ if path.ends_with("/version") => {
-                ("200 OK", r#"{"Version":"26.1.5","ApiVersion":"1.45","Os":"linux","Arch":"amd64"}"#.to_owned())
-            }
+            _ if path.ends_with("/version") => (
+                "200 OK",
+                r#"{"Version":"26.1.5","ApiVersion":"1.45","MinAPIVersion":"1.24","Os":"linux","Arch":"amd64"}"#
+                    .to_owned(),
+            ),
             _ => ("404 Not Found", r#"{"message":"page not found"}"#.to_owned()),
         };
         let length = body.len();

@@ -1,7 +1,8 @@
 //! One home, one stand-in image, one docker configuration, and the program to run in them: this test binary again, which
 //! is `lighter` over the stand-in when `LIGHTER_STAND_IN` names a directory.
 
-use std::io::Write;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -105,6 +106,28 @@ impl Lab {
         .collect()
     }
 
+    /// Sends a signal to the profile's daemon.
+    pub fn signal(&self, name: &str) {
+        let pid = self.status()["pid"].to_string();
+        assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
+    }
+
+    /// A client of the API.
+    pub fn client(&self) -> UnixStream {
+        UnixStream::connect(self.profile().join("docker.sock")).unwrap()
+    }
+
+    /// Asks the API once; the answer as it came.
+    pub fn ask(&self, method: &str, path: &str) -> String {
+        let mut client = self.client();
+        client
+            .write_all(format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes())
+            .unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
     /// Files of the profile, by name.
     pub fn files(&self) -> Vec<String> {
         let Ok(entries) = std::fs::read_dir(self.profile()) else { return Vec::new() };
@@ -117,7 +140,7 @@ impl Lab {
     pub fn assert_clean(&self) {
         eventually("the last process is gone", || self.processes().is_empty());
         // The last one stays when nobody has run `lighter stop`, which reads it.
-        let known = ["config.toml", "console.log", "daemon.log", "data.img", "previous-context"];
+        let known = ["config.toml", "console.log", "daemon.log", "data.img", "known-answers.json", "previous-context"];
         let files = self.files();
         assert!(files.iter().all(|name| known.contains(&name.as_str())), "left over: {files:?}");
     }
@@ -134,6 +157,14 @@ impl Drop for Lab {
 fn said(output: Output) -> Said {
     let text = |bytes| String::from_utf8(bytes).unwrap();
     Said { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+}
+
+pub fn docker_is_here() -> bool {
+    let found = Command::new("docker").arg("--version").output().is_ok_and(|output| output.status.success());
+    if !found {
+        println!("no docker CLI here: the parts that need one were left out");
+    }
+    found
 }
 
 /// What a program said that was spawned.

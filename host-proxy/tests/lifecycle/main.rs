@@ -4,9 +4,17 @@
 // Not every lint sees that a harness of its own is a test.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+macro_rules! cases {
+    ($($(#[$meta:meta])* fn $name:ident() $body:block)*) => {
+        pub const ALL: &[(&str, fn())] = &[$((stringify!($name), $name)),*];
+        $($(#[$meta])* fn $name() $body)*
+    };
+}
+
 mod cases;
 mod guest;
 mod lab;
+mod wake;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -22,7 +30,7 @@ fn main() -> ExitCode {
     let has = |flag: &str| arguments.iter().any(|argument| argument == flag);
     // What cargo test and nextest ask of a test binary.
     if has("--list") {
-        let names = cases::ALL.iter().filter(|_| !has("--ignored"));
+        let names = all().filter(|_| !has("--ignored"));
         names.for_each(|(name, _)| println!("{name}: test"));
         return ExitCode::SUCCESS;
     }
@@ -32,10 +40,14 @@ fn main() -> ExitCode {
         true => filters.iter().any(|filter| *filter == name),
         false => filters.iter().any(|filter| name.contains(filter.as_str())),
     };
-    for (name, case) in cases::ALL.iter().filter(|(name, _)| wanted(name)) {
+    for (name, case) in all().filter(|(name, _)| wanted(name)) {
         // A failure panics, which fails the whole binary with its message.
         case();
         println!("test {name} ... ok");
     }
     ExitCode::SUCCESS
+}
+
+fn all() -> impl Iterator<Item = &'static (&'static str, fn())> {
+    cases::ALL.iter().chain(wake::ALL)
 }

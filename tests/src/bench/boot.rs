@@ -47,7 +47,7 @@ fn one_start(tools: &Tools, cmdline: &mut String) -> Result<Figures> {
             seen.text().split_whitespace().filter(|word| !word.starts_with("virtio_mmio")).map(str::to_owned).collect();
         *cmdline = words.join(" ");
     }
-    drop(session.lighter(["stop", "--force"]).finish());
+    drop(session.lighter(["stop", "--quit", "--force"]).finish());
     if result.is_err() {
         software::tails(&session);
     }

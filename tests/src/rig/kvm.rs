@@ -52,7 +52,7 @@ pub fn inside(tools: &Tools, wanted: &[String]) -> Result<()> {
     std::fs::create_dir_all(dir)?;
     let session = session(tools, dir, "kvm", PATIENCE)?;
     let result = drive(&session, "kvm", wanted);
-    drop(session.lighter(["stop", "--force"]).finish());
+    drop(session.lighter(["stop", "--quit", "--force"]).finish());
     if result.is_err() {
         tails(&session);
     }

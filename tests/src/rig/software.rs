@@ -13,7 +13,7 @@ pub fn run(tools: &Tools, wanted: &[String]) -> Result<()> {
     let session = session(tools, dir.path(), "software", 1)?;
     let result = drive(&session, "software", wanted);
     // A case that failed half-way may have left the machine running.
-    drop(session.lighter(["stop", "--force"]).finish());
+    drop(session.lighter(["stop", "--quit", "--force"]).finish());
     if result.is_err() {
         tails(&session);
     }

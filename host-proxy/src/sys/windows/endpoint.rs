@@ -77,7 +77,23 @@ pub struct Listener {
     path: PathBuf,
 }
 
+/// Pipes that a service manager made before this process: Windows knows no such thing.
+#[derive(Debug, Default)]
+pub struct Inherited(());
+
+impl Inherited {
+    /// None.
+    pub fn take() -> io::Result<Inherited> {
+        Ok(Inherited::default())
+    }
+}
+
 impl Listener {
+    /// Listens at `path`.
+    pub fn open(path: &Path, _inherited: &mut Inherited) -> io::Result<Listener> {
+        Listener::bind(path)
+    }
+
     /// Listens at `path`; fails if anybody already does.
     pub fn bind(path: &Path) -> io::Result<Listener> {
         let next = ServerOptions::new().first_pipe_instance(true).reject_remote_clients(true).create(path)?;
