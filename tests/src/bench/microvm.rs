@@ -5,16 +5,16 @@
 //! Both are seen from outside: the clock starts when the process is spawned and stops when the agent's first console
 //! line is there; exits are read from KVM's own statistics at that moment.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::{median, private_memory};
+use super::{exit_reasons, median, private_memory};
 use crate::process::{Run, wait};
 use crate::rig::outer::Outer;
 use crate::rig::software;
@@ -55,7 +55,22 @@ fn show(runs: &[Value]) -> Value {
         println!("  {what:<28} {ours:>12.0} {theirs:>12.0} {ratio:>8.2}");
         table.insert(*what, json!({ "lighter": ours, "microvm": theirs, "ratio": ratio }));
     }
-    json!({ "medians": table, "runs": runs })
+    json!({ "medians": table, "reasons": show_reasons(runs), "runs": runs })
+}
+
+fn show_reasons(runs: &[Value]) -> Value {
+    let of = |who: &str| {
+        let found = runs.iter().find(|run| run["traced"] == who).and_then(|run| run["reasons"].as_object());
+        found.cloned().unwrap_or_default()
+    };
+    let (ours, theirs) = (of("lighter"), of("microvm"));
+    let names: BTreeSet<&String> = ours.keys().chain(theirs.keys()).collect();
+    let count = |counts: &Map<String, Value>, name: &str| counts.get(name).and_then(Value::as_u64).unwrap_or_default();
+    println!("\nexits by reason, to PID 1 and the end of the process, one run each");
+    for name in names {
+        println!("  {name:<36} {:>8} {:>8}", count(&ours, name), count(&theirs, name));
+    }
+    json!({ "lighter": ours, "microvm": theirs })
 }
 
 /// The half that runs in the outer machine: ours and theirs in turn, one line each.
@@ -67,6 +82,16 @@ pub fn inside(tools: &Tools, cmdline: &str, rounds: u32) -> Result<()> {
             let figures = if (round + turn) % 2 == 0 { ours(tools)? } else { theirs(tools, cmdline)? };
             println!("{LINE}{figures}");
         }
+    }
+    // A pair by itself, because counting by reason takes time.
+    for who in ["lighter", "microvm"] {
+        exit_reasons::count()?;
+        if who == "lighter" {
+            ours(tools)?
+        } else {
+            theirs(tools, cmdline)?
+        };
+        println!("{LINE}{}", json!({ "traced": who, "reasons": exit_reasons::counted()? }));
     }
     Ok(())
 }

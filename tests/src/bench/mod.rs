@@ -2,6 +2,7 @@
 //! alternating pairs; counters stand beside times, because counters do not depend on how busy the host is.
 
 mod boot;
+mod exit_reasons;
 pub mod microvm;
 mod own_start;
 mod private_memory;
