@@ -1,40 +1,57 @@
-//! What `cargo xtask test` runs, by name and in this order: the quick ones first.
+//! What `cargo xtask test` runs, by name: first the quick suites, one after the other, then the guest rigs in two lanes at
+//! the same time. The kvm rig's emulated machine has one CPU and keeps one core busy; the others find room beside it.
 
 mod check;
 mod rigs;
 mod unit;
 
+use std::thread;
 use std::time::Instant;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, anyhow, bail, ensure};
+
+/// Where a suite runs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lane {
+    /// Before the rigs, alone.
+    Before,
+    /// Among the rigs on this host, one after the other.
+    Host,
+    /// Beside them.
+    Emulated,
+}
 
 /// A part of the test run.
 struct Suite {
     name: &'static str,
     about: &'static str,
-    /// Why it is not run unless it is named.
-    apart: Option<&'static str>,
+    lane: Lane,
     run: fn(&[String]) -> Result<()>,
 }
 
 const SUITES: &[Suite] = &[
-    Suite { name: "check", about: "formatting, lints, every target compiles", apart: None, run: |_| check::run() },
-    Suite { name: "unit", about: "native tests of every crate", apart: None, run: |_| unit::run() },
+    Suite {
+        name: "check",
+        about: "formatting, lints, every target compiles",
+        lane: Lane::Before,
+        run: |_| check::run(),
+    },
+    Suite { name: "unit", about: "native tests of every crate", lane: Lane::Before, run: |_| unit::run() },
     Suite {
         name: "software",
         about: "docker CLI against a guest under the software engine",
-        apart: None,
+        lane: Lane::Host,
         run: rigs::software,
     },
     Suite {
         name: "kvm",
         about: "docker CLI against a guest under KVM, inside an emulated machine",
-        apart: Some("it takes eleven minutes and has been green too seldom to be relied on"),
+        lane: Lane::Emulated,
         run: rigs::kvm,
     },
 ];
 
-/// Runs the named suites, without names all that are not kept apart; words that follow a suite's name select cases in it.
+/// Runs the named suites, without names all; words that follow a suite's name select cases in it.
 pub fn run(words: &[String]) -> Result<()> {
     let named = |word: &str| SUITES.iter().any(|suite| suite.name == word);
     if let Some(word) = words.first().filter(|word| !named(word)) {
@@ -44,15 +61,34 @@ pub fn run(words: &[String]) -> Result<()> {
         );
     }
     let cases: Vec<String> = words.iter().filter(|word| !named(word)).cloned().collect();
+    let wanted = |lane: Lane| -> Vec<&Suite> {
+        let asked = |suite: &&Suite| words.is_empty() || words.iter().any(|word| word == suite.name);
+        SUITES.iter().filter(|suite| suite.lane == lane).filter(asked).collect()
+    };
+    let (host, emulated) = (wanted(Lane::Host), wanted(Lane::Emulated));
+    let mut failed = run_lane(&wanted(Lane::Before), &cases);
+    if !host.is_empty() || !emulated.is_empty() {
+        // Both rigs need it, and only one may be making it.
+        rigs::prepare()?;
+    }
+    let rigs = thread::scope(|scope| {
+        let beside = scope.spawn(|| run_lane(&emulated, &cases));
+        let mut failed = run_lane(&host, &cases);
+        failed.extend(beside.join().map_err(|_| anyhow!("the emulated rig panicked"))?);
+        anyhow::Ok(failed)
+    });
+    failed.extend(rigs?);
+    ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
+    Ok(())
+}
+
+/// Runs suites one after the other; the names of those that failed.
+fn run_lane(suites: &[&Suite], cases: &[String]) -> Vec<&'static str> {
     let mut failed = Vec::new();
-    for suite in SUITES.iter().filter(|suite| words.is_empty() || words.iter().any(|word| word == suite.name)) {
-        if let Some(reason) = suite.apart.filter(|_| words.is_empty()) {
-            println!("== {}: only run by name, because {reason}", suite.name);
-            continue;
-        }
+    for suite in suites {
         println!("== {}: {}", suite.name, suite.about);
         let started = Instant::now();
-        match (suite.run)(&cases) {
+        match (suite.run)(cases) {
             Ok(()) => println!("== {}: passed in {} s", suite.name, started.elapsed().as_secs()),
             Err(error) => {
                 println!("== {}: FAILED in {} s: {error:#}", suite.name, started.elapsed().as_secs());
@@ -60,6 +96,5 @@ pub fn run(words: &[String]) -> Result<()> {
             }
         }
     }
-    ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
-    Ok(())
+    failed
 }

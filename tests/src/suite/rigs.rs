@@ -6,6 +6,12 @@ use crate::packages;
 use crate::rig::tools::Tools;
 use crate::rig::{kvm as kvm_rig, software as software_rig};
 
+/// Makes everything that the rigs share, so that two at once find it made.
+pub(super) fn prepare() -> Result<()> {
+    packages::ensure(packages::RUN)?;
+    Tools::prepare().map(drop)
+}
+
 pub(super) fn software(cases: &[String]) -> Result<()> {
     packages::ensure(packages::RUN)?;
     software_rig::run(&Tools::prepare()?, cases)
