@@ -36,7 +36,7 @@ enum Verb {
     },
     /// Measure, and print a table.
     Bench {
-        /// What to measure: boot.
+        /// What to measure: boot, or of it only microvm.
         #[arg(required = true)]
         names: Vec<String>,
         /// Runs of each; the table shows medians.
@@ -67,9 +67,6 @@ enum Verb {
     InsideBench {
         #[command(flatten)]
         tools: Tools,
-        /// The kernel's arguments for the peer.
-        #[arg(long)]
-        cmdline: String,
         /// Pairs.
         #[arg(long)]
         rounds: u32,
@@ -82,7 +79,7 @@ fn main() -> ExitCode {
         Verb::Test { words } => suite::run(&words),
         Verb::Bench { names, rounds, json } => bench::run(&names, rounds, json.as_deref()),
         Verb::Fuzz { seconds } => fuzz::run(seconds),
-        Verb::InsideBench { tools, cmdline, rounds } => bench::microvm::inside(&tools, &cmdline, rounds),
+        Verb::InsideBench { tools, rounds } => bench::microvm::inside(&tools, rounds),
         Verb::Image => image::ensure().map(|folder| println!("{}", folder.display())),
         Verb::Inside { tools, words } => rig::kvm::inside(&tools, &words),
     };

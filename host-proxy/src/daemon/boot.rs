@@ -86,13 +86,15 @@ pub fn prepare(
     ]);
     let root =
         File::open(&image.root).map_err(|source| PrepareError::ImagePart { path: image.root.clone(), source })?;
+    let cmdline = cmdline(chosen.engine);
+    tracing::info!(cmdline, "The kernel's arguments, before those that name the engine's devices");
     let config = MachineConfig {
         engine: chosen.engine,
         cpus: settings.cpus,
         memory_bytes: settings.memory_bytes,
         kernel: part(&image.kernel)?,
         initramfs,
-        cmdline: cmdline(chosen.engine),
+        cmdline,
         disks: vec![
             DiskConfig { file: root, path: image.root, read_only: true, serial: paths::ROOT_SERIAL.to_owned() },
             DiskConfig {

@@ -22,31 +22,25 @@ const ANSWERS: &str = "exec of the daemon → ping";
 type Figures = BTreeMap<String, f64>;
 
 pub(super) fn run(tools: &Tools, rounds: u32) -> Result<Value> {
-    let (mut starts, mut cmdline) = (Vec::new(), String::new());
+    let mut starts = Vec::new();
     for round in 0..rounds {
         eprintln!("software engine, start {} of {rounds}", round + 1);
-        starts.push(one_start(tools, &mut cmdline)?);
+        starts.push(one_start(tools)?);
     }
     let table = medians(&starts);
     println!("\nsoftware engine, medians of {rounds} cold starts (milliseconds)");
     for (name, value) in &table {
         println!("  {name:<52} {value:>10.0}");
     }
-    let compared = microvm::compare(tools, &cmdline, rounds)?;
+    let compared = microvm::compare(tools, rounds)?;
     Ok(json!({ "software": { "medians": table, "runs": starts }, "kvm": compared }))
 }
 
 /// One start on an empty data disk, the first container, and the daemon's memory.
-fn one_start(tools: &Tools, cmdline: &mut String) -> Result<Figures> {
+fn one_start(tools: &Tools) -> Result<Figures> {
     let dir = tempfile::Builder::new().prefix("lb").tempdir_in("/tmp")?;
     let session = software::session(tools, dir.path(), "software", 1)?;
     let result = measure(&session);
-    if let Ok(seen) = session.lighter(["shell", "cat", "/proc/cmdline"]).ok() {
-        // What names devices is each engine's own affair.
-        let words: Vec<String> =
-            seen.text().split_whitespace().filter(|word| !word.starts_with("virtio_mmio")).map(str::to_owned).collect();
-        *cmdline = words.join(" ");
-    }
     drop(session.lighter(["stop", "--quit", "--force"]).finish());
     if result.is_err() {
         software::tails(&session);

@@ -28,11 +28,10 @@ const LINE: &str = "BENCH ";
 const COUNTERS: &[&str] = &["exits", "io_exits", "mmio_exits", "halt_exits", "irq_exits", "insn_emulation"];
 
 /// Runs the comparison in the outer machine and prints it.
-pub fn compare(tools: &Tools, cmdline: &str, rounds: u32) -> Result<Value> {
+pub fn compare(tools: &Tools, rounds: u32) -> Result<Value> {
     let outer = Outer { kernel_tree: tools::outer_kernel(&tools.cache)?, busybox: tools.busybox.clone(), memory: 6144 };
     let binary = std::env::current_exe().context("where this program is")?;
-    let command =
-        format!("{} inside-bench {} --rounds {rounds} --cmdline \"{cmdline}\"", binary.display(), tools.flags());
+    let command = format!("{} inside-bench {} --rounds {rounds}", binary.display(), tools.flags());
     let lines = outer.run(&command, Duration::from_secs(30 * 60))?;
     let runs: Vec<Value> =
         lines.iter().filter_map(|line| serde_json::from_str(line.strip_prefix(LINE)?).ok()).collect();
@@ -74,24 +73,21 @@ fn show_reasons(runs: &[Value]) -> Value {
 }
 
 /// The half that runs in the outer machine: ours and theirs in turn, one line each.
-pub fn inside(tools: &Tools, cmdline: &str, rounds: u32) -> Result<()> {
+pub fn inside(tools: &Tools, rounds: u32) -> Result<()> {
     // Absent where debugfs is already mounted.
     drop(Run::new("mount").args(["-t", "debugfs", "debugfs", "/sys/kernel/debug"]).finish()?);
+    // A pair by itself, because counting by reason takes time. It also tells which arguments the peer's kernel is to have.
+    exit_reasons::count()?;
+    let cmdline = ours(tools)?["cmdline"].as_str().context("the daemon's log names no kernel arguments")?.to_owned();
+    println!("{LINE}{}", json!({ "traced": "lighter", "reasons": exit_reasons::counted()? }));
+    exit_reasons::count()?;
+    theirs(tools, &cmdline)?;
+    println!("{LINE}{}", json!({ "traced": "microvm", "reasons": exit_reasons::counted()? }));
     for round in 0..rounds {
         for turn in 0..2 {
-            let figures = if (round + turn) % 2 == 0 { ours(tools)? } else { theirs(tools, cmdline)? };
+            let figures = if (round + turn) % 2 == 0 { ours(tools)? } else { theirs(tools, &cmdline)? };
             println!("{LINE}{figures}");
         }
-    }
-    // A pair by itself, because counting by reason takes time.
-    for who in ["lighter", "microvm"] {
-        exit_reasons::count()?;
-        if who == "lighter" {
-            ours(tools)?
-        } else {
-            theirs(tools, cmdline)?
-        };
-        println!("{LINE}{}", json!({ "traced": who, "reasons": exit_reasons::counted()? }));
     }
     Ok(())
 }
@@ -128,6 +124,7 @@ fn ours(tools: &Tools) -> Result<Value> {
     let mut figures = figures?;
     // Hashing the image comes before the VMM's own work and QEMU does nothing like it, so it is shown by itself.
     let log = std::fs::read_to_string(dir.path().join("home/default/daemon.log")).unwrap_or_default();
+    figures["cmdline"] = json!(log.split("cmdline=\"").nth(1).and_then(|rest| rest.split('"').next()));
     if let Some(before) = stage_ms(&log, "machine") {
         figures["vmm_ms"] = json!(figures["spawn_ms"].as_f64().unwrap_or_default() - before);
     }

@@ -22,7 +22,8 @@ pub fn run(names: &[String], rounds: u32, json: Option<&Path>) -> Result<()> {
     for name in names {
         let found = match name.as_str() {
             "boot" => boot::run(&Tools::prepare()?, rounds)?,
-            _ => bail!("no bench is named `{name}`; there is boot"),
+            "microvm" => microvm::compare(&Tools::prepare()?, rounds)?,
+            _ => bail!("no bench is named `{name}`; there are boot and its part microvm"),
         };
         figures.insert(name.clone(), found);
     }
