@@ -9,35 +9,46 @@ use anyhow::{Context, Result};
 use crate::process::Run;
 
 const TRACING: &str = "/sys/kernel/tracing";
-const TRIGGER: &str = "/sys/kernel/tracing/events/kvm/kvm_exit/trigger";
-const HISTOGRAM: &str = "/sys/kernel/tracing/events/kvm/kvm_exit/hist";
+
+/// What is counted: a trace event of KVM, and the field by whose values its occurrences are told apart.
+const COUNTED: [(&str, &str); 4] =
+    [("kvm_exit", "exit_reason"), ("kvm_mmio", "gpa"), ("kvm_msr", "ecx"), ("kvm_cpuid", "function")];
 
 /// Counts from now on.
 pub fn count() -> Result<()> {
-    if !Path::new(TRIGGER).exists() {
+    if !Path::new(TRACING).join("events").exists() {
         Run::new("mount").args(["-t", "tracefs", "tracefs", TRACING]).ok()?;
     }
-    write("hist:keys=exit_reason")
+    COUNTED.iter().try_for_each(|(event, field)| write(event, &format!("hist:keys={field}:size=4096")))
 }
 
-/// The counts since [`count`], by reason; counting ends.
-pub fn counted() -> Result<BTreeMap<String, u64>> {
-    let text = std::fs::read_to_string(HISTOGRAM).context("read the histogram of exits")?;
-    write("!hist:keys=exit_reason")?;
-    Ok(parse(&text))
+/// The counts since [`count`]: exits by reason, and accesses by what they were to. Counting ends.
+pub fn counted() -> Result<BTreeMap<&'static str, BTreeMap<String, u64>>> {
+    let mut all = BTreeMap::new();
+    for (event, field) in COUNTED {
+        let file = format!("{TRACING}/events/kvm/{event}/hist");
+        let text = std::fs::read_to_string(&file).with_context(|| format!("read {file}"))?;
+        write(event, &format!("!hist:keys={field}"))?;
+        let counts = parse(&text, field).map(|(value, count)| match event {
+            "kvm_exit" => (name(value), count),
+            _ => (format!("{value:#x}"), count),
+        });
+        all.insert(event, counts.collect());
+    }
+    Ok(all)
 }
 
-fn write(trigger: &str) -> Result<()> {
-    std::fs::write(TRIGGER, trigger).with_context(|| format!("write {trigger} to {TRIGGER}"))
+fn write(event: &str, trigger: &str) -> Result<()> {
+    let file = format!("{TRACING}/events/kvm/{event}/trigger");
+    std::fs::write(&file, trigger).with_context(|| format!("write {trigger} to {file}"))
 }
 
 /// Lines such as `{ exit_reason:        124 } hitcount:        312`.
-fn parse(histogram: &str) -> BTreeMap<String, u64> {
-    let line = |line: &str| {
-        let (key, count) = line.strip_prefix("{ exit_reason:")?.split_once("} hitcount:")?;
-        Some((name(key.trim().parse().ok()?), count.trim().parse().ok()?))
-    };
-    histogram.lines().filter_map(line).collect()
+fn parse<'a>(histogram: &'a str, field: &'a str) -> impl Iterator<Item = (u64, u64)> + 'a {
+    histogram.lines().filter_map(move |line| {
+        let (key, count) = line.strip_prefix("{ ")?.strip_prefix(field)?.split_once("} hitcount:")?;
+        Some((key.trim_start_matches(':').trim().parse().ok()?, count.trim().parse().ok()?))
+    })
 }
 
 /// SVM's name of an exit code (AMD64 Architecture Programmer's Manual, volume 2, appendix C): the emulated machine's CPU is
@@ -69,12 +80,9 @@ mod tests {
     use super::parse;
 
     #[test]
-    fn a_histogram_becomes_counts_by_name() {
+    fn a_histogram_becomes_counts() {
         let text = "# event histogram\n#\n\n{ exit_reason:        124 } hitcount:        312\n\
                     { exit_reason:       1024 } hitcount:          7\n\nTotals:\n    Hits: 319\n";
-        let counts = parse(text);
-        assert_eq!(counts["MSR"], 312);
-        assert_eq!(counts["nested page fault, MMIO among them"], 7);
-        assert_eq!(counts.len(), 2);
+        assert_eq!(parse(text, "exit_reason").collect::<Vec<_>>(), [(124, 312), (1024, 7)]);
     }
 }
