@@ -347,3 +347,29 @@ async fn h7_a_slow_reader_slows_its_writer_at_bounded_memory() {
         assert!(sent_into_the_void(&mut engine).await <= bound);
     }
 }
+
+/// dockerd asks only whether there is an `Upgrade` field, not what stands in it.
+#[tokio::test]
+async fn h5_an_empty_upgrade_field_asks_for_an_upgrade() {
+    let request = ATTACH.replace("Upgrade: tcp", "Upgrade:");
+    let (mut client, mut engine, _served) = hijacked((&request, UPGRADED)).await;
+    client.send("\0stdin").await;
+    engine.expect("\0stdin").await;
+}
+
+/// The text comes from whoever feeds the client's stdin.
+#[tokio::test]
+async fn h5_stdin_ahead_of_a_refused_upgrade_is_not_read_as_requests() {
+    let mut machine = Machine::new();
+    let (mut client, served) = machine.client();
+    client.send(format!("{ATTACH}DELETE /containers/precious HTTP/1.1\r\nHost: x\r\n\r\n")).await;
+    let mut engine = machine.engine().await;
+    engine.expect(ATTACH).await;
+    let conflict = "HTTP/1.1 409 Conflict\r\nContent-Length: 2\r\n\r\n{}";
+    engine.send(conflict).await;
+    client.expect(conflict).await;
+    client.expect_end().await;
+    engine.expect_end().await;
+    drop(client);
+    soon("task", served).await.unwrap();
+}

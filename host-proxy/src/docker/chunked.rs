@@ -11,6 +11,8 @@
 
 use thiserror::Error;
 
+/// Most digits of a chunk size, zeros included, as dockerd counts them.
+const MAX_DIGITS: u32 = 16;
 /// Longest chunk extension, in bytes; nobody in Docker's world sends any.
 const MAX_EXTENSION: u32 = 4 << 10;
 /// Longest trailer section, in bytes.
@@ -38,7 +40,7 @@ pub enum ChunkError {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    Size { digits: bool, value: u64 },
+    Size { digits: u32, value: u64 },
     Extension { value: u64, length: u32 },
     SizeLf { value: u64 },
     Data { left: u64 },
@@ -60,7 +62,7 @@ pub struct ChunkScanner {
 
 impl Default for ChunkScanner {
     fn default() -> Self {
-        ChunkScanner { state: State::Size { digits: false, value: 0 }, trailers: 0 }
+        ChunkScanner { state: State::Size { digits: 0, value: 0 }, trailers: 0 }
     }
 }
 
@@ -77,10 +79,19 @@ impl ChunkScanner {
     /// # Errors
     /// [`ChunkError`]; the scanner must not be used again.
     pub fn advance(&mut self, bytes: &[u8]) -> Result<usize, ChunkError> {
+        self.decode(bytes, |_| ())
+    }
+
+    /// Does the same, and gives what the chunks hold to `data`, piece by piece.
+    ///
+    /// # Errors
+    /// [`ChunkError`]; the scanner must not be used again.
+    pub fn decode(&mut self, bytes: &[u8], mut data: impl FnMut(&[u8])) -> Result<usize, ChunkError> {
         let mut at = 0;
         while at < bytes.len() && !self.finished() {
             if let State::Data { left } = self.state {
                 let step = left.min((bytes.len() - at) as u64);
+                data(&bytes[at..at + step as usize]);
                 at += step as usize;
                 self.state = if step == left { State::DataCr } else { State::Data { left: left - step } };
             } else {
@@ -93,11 +104,15 @@ impl ChunkScanner {
 
     fn byte(&mut self, byte: u8) -> Result<State, ChunkError> {
         Ok(match (self.state, byte) {
-            (State::Size { value, .. }, b) if b.is_ascii_hexdigit() => {
-                State::Size { digits: true, value: add_digit(value, b)? }
+            (State::Size { digits: MAX_DIGITS, .. }, b) if b.is_ascii_hexdigit() => {
+                return Err(ChunkError::SizeOverflow);
             }
-            (State::Size { digits: true, value }, b'\r') => State::SizeLf { value },
-            (State::Size { digits: true, value }, b';') => State::Extension { value, length: 0 },
+            (State::Size { digits, value }, b) if b.is_ascii_hexdigit() => {
+                State::Size { digits: digits + 1, value: add_digit(value, b)? }
+            }
+            (State::Size { digits: 0, .. }, _) => return Err(ChunkError::Size),
+            (State::Size { value, .. }, b'\r') => State::SizeLf { value },
+            (State::Size { value, .. }, b';') => State::Extension { value, length: 0 },
             (State::Size { .. }, _) => return Err(ChunkError::Size),
             (State::Extension { value, .. }, b'\r') => State::SizeLf { value },
             (State::Extension { value, length }, b) => {
@@ -106,7 +121,7 @@ impl ChunkScanner {
             (State::SizeLf { value: 0 }, b'\n') => State::LineStart,
             (State::SizeLf { value }, b'\n') => State::Data { left: value },
             (State::DataCr, b'\r') => State::DataLf,
-            (State::DataLf, b'\n') => State::Size { digits: false, value: 0 },
+            (State::DataLf, b'\n') => State::Size { digits: 0, value: 0 },
             (State::LineStart, b'\r') => State::EndLf,
             (State::LineStart, b' ' | b'\t') => return Err(ChunkError::Control),
             (State::Trailer, b'\r') => State::TrailerLf,
@@ -163,6 +178,17 @@ mod tests {
     }
 
     #[test]
+    fn what_chunks_hold_comes_out_whole() {
+        let mut held = Vec::new();
+        let mut scanner = ChunkScanner::default();
+        for piece in b"3;a\r\n{\"a\r\na\r\n\":0123456}\r\n0\r\nX: y\r\n\r\n".chunks(2) {
+            scanner.decode(piece, |data| held.extend_from_slice(data)).expect("chunks");
+        }
+        assert!(scanner.finished());
+        assert_eq!(held, b"{\"a\":0123456}");
+    }
+
+    #[test]
     fn h4_broken_chunks_are_refused() {
         for (bytes, error) in [
             (&b"\r\n"[..], ChunkError::Size),
@@ -180,10 +206,12 @@ mod tests {
             (b"0\r\nA: b\n\r\n", ChunkError::LineEnd),
             (b"8000000000000000\r\n", ChunkError::SizeOverflow),
             (b"10000000000000005\r\n", ChunkError::SizeOverflow),
+            (b"00000000000000000\r\n", ChunkError::SizeOverflow),
         ] {
             assert_eq!(scan(bytes), Err(error), "{}", bytes.escape_ascii());
         }
         assert_eq!(scan(b"7fffffffffffffff\r\n"), Ok((18, false)));
+        assert_eq!(scan(b"0000000000000000\r\n\r\n"), Ok((20, true)));
         let long = [b"1;".as_slice(), &vec![b'x'; MAX_EXTENSION as usize + 1]].concat();
         assert_eq!(scan(&long), Err(ChunkError::TooLong));
         let long = [b"0\r\n".as_slice(), &b"a: b\r\n".repeat(MAX_TRAILERS as usize / 4 + 1)].concat();

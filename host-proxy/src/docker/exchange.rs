@@ -73,7 +73,8 @@ pub(super) async fn run<C: Stream, G: Stream>(
             return Outcome::Abort;
         }
     }
-    Outcome::KeepAlive
+    // A client that did not wait for its 101 has sent stdin, which must not be read as requests when dockerd refuses.
+    if request.upgrade && !client.inlet.is_empty() { Outcome::Close } else { Outcome::KeepAlive }
 }
 
 async fn raw<C: Stream, G: Stream>(client: &mut Peer<C>, guest: &mut Peer<G>) -> Outcome {
@@ -86,13 +87,13 @@ async fn raw<C: Stream, G: Stream>(client: &mut Peer<C>, guest: &mut Peer<G>) ->
     }
 }
 
-/// Runs `work` with the upload beside it.
+/// Runs `work` with the upload beside it. Neither goes first every time: an upload that never has to wait uses up the
+/// whole turn that the runtime gives a task, and the answer to it must come through all the same.
 async fn beside<C: Stream, G: Stream, T>(
     upload: &mut Upload<'_, C, G>,
     work: impl Future<Output = T>,
 ) -> Result<T, Lost> {
     tokio::select! {
-        biased;
         lost = upload.run() => match lost { Err(lost) => Err(lost), Ok(never) => match never {} },
         done = work => Ok(done),
     }

@@ -150,7 +150,8 @@ impl Fields {
             self.close |= lists(value, b"close");
             self.keep_alive |= lists(value, b"keep-alive");
         } else if name.eq_ignore_ascii_case(b"upgrade") {
-            self.upgrade |= !value.is_empty();
+            // dockerd looks only whether there is one.
+            self.upgrade = true;
         } else if name.eq_ignore_ascii_case(b"expect") {
             self.expects_continue |= lists(value, b"100-continue");
         } else if name.eq_ignore_ascii_case(b"content-type") {

@@ -121,6 +121,14 @@ async fn next_request<S: Stream>(
         Ok(Err(NoHead::Malformed(error))) => return Err(Refusal::head(error)),
         Ok(Ok(_)) => {}
     }
+    if let Some(guest) = kept {
+        // It may have ended while the head came in. Nothing was sent on it yet, so any request may go on another one.
+        tokio::select! {
+            biased;
+            _ = guest.peer.inlet.fill() => *kept = None,
+            () = std::future::ready(()) => {}
+        }
+    }
     let head = request::parse(client.inlet.bytes()).map_err(Refusal::head)?;
     Ok(head.map(|head| {
         let path = head.target.split(|b| *b == b'?').next().unwrap_or_default();

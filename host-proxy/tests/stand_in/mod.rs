@@ -3,6 +3,7 @@
 #![allow(dead_code, clippy::unwrap_used, missing_docs)]
 
 pub mod engine;
+pub mod talk;
 
 use std::{
     io,
