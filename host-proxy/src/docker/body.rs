@@ -34,6 +34,19 @@ impl Body {
         }
     }
 
+    /// Does what [`take`](Self::take) does, and gives the message's content, without its framing, to `data`.
+    ///
+    /// # Errors
+    /// [`BodyError`] when they break the framing.
+    pub fn read(&mut self, bytes: &[u8], mut data: impl FnMut(&[u8])) -> Result<usize, BodyError> {
+        if let Body::Chunked(scanner) = self {
+            return Ok(scanner.decode(bytes, data)?);
+        }
+        let count = self.take(bytes)?;
+        data(&bytes[..count]);
+        Ok(count)
+    }
+
     /// How many of the `bytes` that follow in the stream belong to the body.
     ///
     /// # Errors

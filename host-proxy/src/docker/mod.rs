@@ -11,14 +11,17 @@
 //! One client connection has at most one guest connection, made for its first request and kept while both sides keep
 //! theirs alive. So `Connection`, `Keep-Alive` and `Upgrade`, which an ordinary proxy must strip (RFC 9110 §7.6.1),
 //! mean the same on both hops and pass through too. There is no pool and no task: one future holds two buffers,
-//! which never exceed 64 KiB outside a head, and dropping it closes both sides.
+//! which never exceed 64 KiB outside a head, and dropping it closes both sides. The one exception are the few bodies in
+//! which paths of the host may stand (`mounts`): they are held until they have come whole and were looked at (`hold`).
 
 pub mod body;
 pub mod chunked;
 mod exchange;
 pub mod head;
 mod hijack;
+mod hold;
 pub mod known;
+pub mod mounts;
 mod peer;
 mod refusal;
 pub mod request;
@@ -38,7 +41,7 @@ use self::{
 };
 use crate::guest::{BoxedStream, GuestDialer, Stream};
 
-/// From the first byte of a request head to its last. Nothing else here has a deadline: `events`, `logs -f`, `attach`
+/// From the first byte of a request head to its last. Nothing else that is passed on has a deadline: `events`, `logs -f`, `attach`
 /// and `wait` may be silent for days, and an upload may wait for a person.
 const HEAD_DEADLINE: Duration = Duration::from_secs(60);
 
@@ -121,20 +124,20 @@ async fn next_request<S: Stream>(
         Ok(Err(NoHead::Malformed(error))) => return Err(Refusal::head(error)),
         Ok(Ok(_)) => {}
     }
+    let Some(head) = request::parse(client.inlet.bytes()).map_err(Refusal::head)? else { return Ok(None) };
+    let path = head.target.split(|b| *b == b'?').next().unwrap_or_default();
+    tracing::debug!(method = head.method, path = %path.escape_ascii(), "request");
+    let (request, head) = (head.facts, head.length);
+    hold::inspect(client, &request, head).await?;
     if let Some(guest) = kept {
-        // It may have ended while the head came in. Nothing was sent on it yet, so any request may go on another one.
+        // It may have ended while the request came in. Nothing was sent on it yet, so any request may go on another one.
         tokio::select! {
             biased;
             _ = guest.peer.inlet.fill() => *kept = None,
             () = std::future::ready(()) => {}
         }
     }
-    let head = request::parse(client.inlet.bytes()).map_err(Refusal::head)?;
-    Ok(head.map(|head| {
-        let path = head.target.split(|b| *b == b'?').next().unwrap_or_default();
-        tracing::debug!(method = head.method, path = %path.escape_ascii(), "request");
-        (head.facts, head.length)
-    }))
+    Ok(Some((request, head)))
 }
 
 impl Guest {

@@ -34,6 +34,22 @@ impl Refusal {
         Refusal { status, message: format!("the request is malformed: {error}") }
     }
 
+    /// It breaks no rule of HTTP, but this.
+    pub(super) fn not_like_this(reason: String) -> Refusal {
+        Refusal { status: "400 Bad Request", message: reason }
+    }
+
+    pub(super) fn too_large(limit: usize) -> Refusal {
+        let message =
+            format!("the request's body is longer than {} MiB, and mounts in it cannot be looked for", limit >> 20);
+        Refusal { status: "413 Request Entity Too Large", message }
+    }
+
+    pub(super) fn slow_body(limit: Duration) -> Refusal {
+        let message = format!("the request's body did not arrive within {} s", limit.as_secs());
+        Refusal { status: "408 Request Timeout", message }
+    }
+
     pub(super) fn slow_head(limit: Duration) -> Refusal {
         let message = format!("the request's head did not arrive within {} s", limit.as_secs());
         Refusal { status: "408 Request Timeout", message }

@@ -6,6 +6,7 @@ use super::{
     body::Body,
     chunked::ChunkScanner,
     head::{self, Fields, HeadError, Version},
+    mounts::{Kind, route},
 };
 
 /// A complete, well-formed request head.
@@ -32,6 +33,8 @@ pub struct Request {
     pub is_post: bool,
     /// There is an `Upgrade` field, so that a 101 may come.
     pub upgrade: bool,
+    /// Paths of the host may stand in the body, so that it is looked at before it goes on.
+    pub mounts: Option<Kind>,
     /// `Expect: 100-continue`.
     pub expects_continue: bool,
     /// The client may send another request on this connection.
@@ -60,11 +63,11 @@ pub fn parse(bytes: &[u8]) -> Result<Option<RequestHead<'_>>, HeadError> {
         return Err(HeadError::Connect);
     }
     let fields = Fields::parse(lines, version)?;
-    Ok(Some(RequestHead { method, target, length, facts: Request::new(method, version, &fields) }))
+    Ok(Some(RequestHead { method, target, length, facts: Request::new(method, target, version, &fields) }))
 }
 
 impl Request {
-    fn new(method: &str, version: Version, fields: &Fields) -> Request {
+    fn new(method: &str, target: &[u8], version: Version, fields: &Fields) -> Request {
         Request {
             body: if fields.chunked {
                 Body::Chunked(ChunkScanner::default())
@@ -74,6 +77,7 @@ impl Request {
             is_head: method == "HEAD",
             is_post: method == "POST",
             upgrade: fields.upgrade,
+            mounts: route(method, target),
             expects_continue: fields.expects_continue,
             persistent: fields.persistent(version),
         }

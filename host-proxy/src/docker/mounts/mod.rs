@@ -1,0 +1,146 @@
+//! Paths of the host in requests that make containers, services and volumes: found wherever dockerd would find them,
+//! classified, and replaced without touching any other byte. One place for `Binds`, `Mounts` and volume driver options,
+//! because a rule that knows only some of the three is none. `hold` calls it for every request that [`route`] names; the
+//! `mounts` fuzz target and the tests do too. Pure.
+//!
+//! Today nothing on the host is shared, and a path is one in the guest, as dockerd reads it: only what dockerd would
+//! misread ([`HostPath::misread`]) is refused, and nothing is rewritten. Shared folders will come as a `translate`
+//! function for [`rewrite`]. A body is inspected as a whole or refused; it is never passed on half understood.
+
+mod find;
+mod form;
+mod json;
+mod route;
+
+use std::{borrow::Cow, ops::Range, str::Utf8Error};
+
+use thiserror::Error;
+
+pub use self::{find::find, form::Form, route::route};
+
+/// Largest body that is inspected, in bytes. What people send has kilobytes; swarm, which keeps such bodies as messages of
+/// its own, takes no more than this either.
+pub const MAX_BODY: usize = 4 << 20;
+
+/// Which body a request has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// `POST /containers/create`
+    Container,
+    /// `POST /services/create` and `/services/…/update`
+    Service,
+    /// `POST /volumes/create`
+    Volume,
+}
+
+/// Where a path stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// In front of an entry of `HostConfig.Binds`.
+    Bind,
+    /// The `Source` of a mount of type `bind`.
+    Mount,
+    /// The `device` that a volume of the driver `local` binds.
+    Device,
+}
+
+/// A path that means the host's file system to whoever wrote it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostPath {
+    /// Where it stands.
+    pub place: Place,
+    /// What it looks like.
+    pub form: Form,
+    /// The path alone.
+    pub path: String,
+    /// What stands behind it in the same text, its colon included; of a [`Place::Bind`] only.
+    rest: String,
+    /// The JSON text, with its quotes, in the body.
+    span: Range<usize>,
+}
+
+/// Why a body is refused.
+#[derive(Debug, Error)]
+pub enum MountError {
+    /// Not text at all.
+    #[error("the request's body is not UTF-8 text, so its mounts cannot be read")]
+    NotText(#[source] Utf8Error),
+    /// dockerd would not take it either.
+    #[error("the request's body is not JSON")]
+    NotJson(#[source] serde_json::Error),
+    /// A field on the way to a path holds another kind of value.
+    #[error("{name} in the request's body is not {wanted}")]
+    Shape {
+        /// As the API calls it.
+        name: &'static str,
+        /// What the API has there.
+        wanted: &'static str,
+        /// Where it stands.
+        source: serde_json::Error,
+    },
+    /// Given twice, perhaps in different case.
+    #[error("{name} is given twice in the request's body (case does not count): leave one of them out")]
+    Twice {
+        /// As the API calls it.
+        name: &'static str,
+    },
+    /// A translated path that cannot stand in front of a colon.
+    #[error("the folder {path:?} cannot be bound by `-v`, whose parts are divided by colons: use `--mount`")]
+    Colon {
+        /// The translated one.
+        path: String,
+    },
+}
+
+impl HostPath {
+    /// Why dockerd must not see it: it would take it for something else, or complain of something that nobody wrote.
+    #[must_use]
+    pub fn misread(&self) -> Option<String> {
+        let what = match self.form {
+            Form::Absolute | Form::Relative => return None,
+            Form::WindowsFolder => "a folder of Windows",
+            Form::WindowsPipe => "a named pipe of Windows",
+        };
+        Some(format!(
+            "{:?} is {what}, and lighter does not share those of this computer with containers yet. Use a named volume \
+             (`-v NAME:/path`), which `docker cp` can fill, or a path that begins with `/`, which is one in the machine",
+            self.path
+        ))
+    }
+}
+
+/// `body` with every path that `translate` has another one for; the same bytes if there is none. `found` is what [`find`]
+/// found in it.
+///
+/// # Errors
+/// [`MountError::Colon`], and what `translate` refuses.
+pub fn rewrite<'a, E: From<MountError>>(
+    body: &'a [u8],
+    found: &[HostPath],
+    mut translate: impl FnMut(&HostPath) -> Result<Option<String>, E>,
+) -> Result<Cow<'a, [u8]>, E> {
+    let mut changes = Vec::new();
+    for host_path in found {
+        let Some(path) = translate(host_path)? else { continue };
+        if host_path.place == Place::Bind && path.contains(':') {
+            return Err(MountError::Colon { path }.into());
+        }
+        let literal = serde_json::Value::String(path + &host_path.rest).to_string();
+        changes.push((host_path.span.clone(), literal));
+    }
+    if changes.is_empty() {
+        return Ok(Cow::Borrowed(body));
+    }
+    changes.sort_by_key(|(span, _)| span.start);
+    let (mut text, mut copied) = (Vec::with_capacity(body.len() + 256), 0);
+    for (span, literal) in changes {
+        text.extend_from_slice(&body[copied..span.start]);
+        text.extend_from_slice(literal.as_bytes());
+        copied = span.end;
+    }
+    text.extend_from_slice(&body[copied..]);
+    Ok(Cow::Owned(text))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,240 @@
+//! The Docker API proxy and requests that name paths of the host: looked at whole before dockerd sees any of them, then
+//! passed on untouched, or refused (catalogue H9–H11).
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod stand_in;
+
+use std::time::Duration;
+
+use lighter::docker::mounts::MAX_BODY;
+use serde_json::{Value, json};
+use stand_in::{
+    End, Machine, soon,
+    talk::{GET, OK, asked, exchange, refusal},
+};
+use tokio::time::sleep;
+
+fn post(path: &str, body: &str) -> String {
+    format!("POST {path} HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+}
+
+fn create(body: &Value) -> String {
+    post("/v1.45/containers/create?name=c", &body.to_string())
+}
+
+/// In chunks of a size that cuts everything.
+fn chunked(path: &str, body: &str) -> String {
+    let chunks = body.as_bytes().chunks(7);
+    let text: String = chunks.map(|c| format!("{:x};e\r\n{}\r\n", c.len(), std::str::from_utf8(c).unwrap())).collect();
+    format!("POST {path} HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n{text}0\r\nX: y\r\n\r\n")
+}
+
+/// It is refused with 400, and dockerd never hears of it.
+async fn refused(request: &str) -> String {
+    let mut machine = Machine::new();
+    let (mut client, served) = machine.client();
+    client.send(request).await;
+    let (status, message) = refusal(&mut client).await;
+    assert_eq!(status, "HTTP/1.1 400 Bad Request", "{request}");
+    machine.assert_never_dialed_again();
+    drop(client);
+    soon("task", served).await.unwrap();
+    message
+}
+
+/// It reaches dockerd byte for byte, and the connection goes on.
+async fn passes(request: &str) {
+    let mut machine = Machine::new();
+    let (mut client, _served) = machine.client();
+    let mut engine = asked(&mut machine, &mut client, request).await;
+    engine.send(OK).await;
+    client.expect(OK).await;
+    exchange(&mut client, &mut engine, GET, OK).await;
+}
+
+#[tokio::test]
+async fn h9_bodies_of_every_kind_and_framing_pass_byte_for_byte() {
+    let odd = "{ \"n\":1.0e+2,\r\n\"Image\":\"i\",\"Unknown\":{\"x\":[1,{}]},\"Labels\":{\"a\":\"1\",\"a\":\"2\"},\
+        \"hostconfig\":{\"binds\":[\"cache:/c\",\"\\u002fsrc:/s:ro\",\"~:/h\"],\"Tmpfs\":{\"/t\":\"\"},\
+        \"VolumesFrom\":[\"o\"],\"Mounts\":[{\"Type\":\"bind\",\"Source\":\"/a\",\"Target\":\"/b\"}]} }\n";
+    let volume = r#"{"Name":"v","Driver":"local","DriverOpts":{"type":"none","o":"bind","device":"/../x"}}"#;
+    let service = r#"{"TaskTemplate":{"ContainerSpec":{"Mounts":[{"Type":"bind","Source":"/x"}]}}}"#;
+    for (path, body) in [
+        ("/v1.45/containers/create?name=a", odd),
+        ("/containers/create", odd),
+        ("http://docker/v1.45//containers/%63reate", odd),
+        ("/v1.45/volumes/create", volume),
+        ("/v1.45/services/create", service),
+        ("/v1.45/services/s/update?version=1", service),
+    ] {
+        passes(&post(path, body)).await;
+        passes(&chunked(path, body)).await;
+    }
+    for nothing in ["", " \r\n"] {
+        passes(&post("/containers/create", nothing)).await;
+    }
+    passes("POST /volumes/create HTTP/1.1\r\n\r\n").await;
+}
+
+#[tokio::test]
+async fn h9_paths_that_dockerd_would_misread_are_refused_by_name() {
+    let device = json!({"o": "bind", "type": "none", "device": "C:\\src"});
+    let volume = json!({"Name": "v", "DriverOpts": device}).to_string();
+    let mount = json!({"Type": "bind", "Source": "C:\\src", "Target": "/data"});
+    let service = json!({"TaskTemplate": {"ContainerSpec": {"Mounts": [mount]}}}).to_string();
+    for request in [
+        create(&json!({"HostConfig": {"Binds": ["cache:/c", "C:\\src:/data:ro"]}})),
+        create(&json!({"HostConfig": {"Mounts": [mount]}})),
+        create(&json!({"HostConfig": {"Mounts": [
+            {"Type": "volume", "Target": "/t", "VolumeOptions": {"DriverConfig": {"Options": device}}}]}})),
+        post("/volumes/create", &volume),
+        chunked("//volumes/create", &volume),
+        chunked("/v1.45/services/create", &service),
+        post("/v1.45/services/s/update?version=1", &service),
+    ] {
+        let message = refused(&request).await;
+        for words in ["\"C:\\\\src\" is a folder of Windows", "`docker cp`", "-v NAME:/path"] {
+            assert!(message.contains(words), "{message}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn h9_bodies_that_two_readers_could_read_differently_are_refused() {
+    for (body, words) in [
+        (r#"{"HostConfig":{},"hostConfig":{"Binds":["/:/x"]}}"#, "HostConfig is given twice"),
+        (r#"{"HostConfig":{"Binds":[],"Binds":["/:/x"]}}"#, "Binds is given twice"),
+        (r#"{"HostConfig":{"Binds":"/:/x"}}"#, "Binds in the request's body is not a list: "),
+        (r#"{"HostConfig":{}"#, "is not JSON: "),
+        (r#"{}{"HostConfig":{"Binds":["/:/x"]}}"#, "is not JSON: "),
+    ] {
+        for request in [post("/containers/create", body), chunked("/containers/create", body)] {
+            let message = refused(&request).await;
+            assert!(message.contains(words), "{body}: {message}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn h9_a_body_beyond_the_limit_is_refused_before_it_is_read() {
+    let long = format!("POST /containers/create HTTP/1.1\r\nContent-Length: {}\r\n\r\n", MAX_BODY + 1);
+    let chunks = "POST /containers/create HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let spaces = format!("{chunks}{}", format!("100000\r\n{}\r\n", " ".repeat(1 << 20)).repeat(10));
+    let sizes = format!("{chunks}{}", "1\r\n \r\n".repeat(2 << 20));
+    for request in [long, spaces, sizes] {
+        let mut machine = Machine::new();
+        let (mut client, _served) = machine.client();
+        client.send(request).await;
+        assert_eq!(refusal(&mut client).await.0, "HTTP/1.1 413 Request Entity Too Large");
+        machine.assert_never_dialed_again();
+    }
+    // A large one that fits, pushed in before anybody reads an answer.
+    let env = json!({"Env": ["x".repeat(MAX_BODY - 100)], "HostConfig": {"Binds": ["/a:/b"]}});
+    passes(&create(&env)).await;
+}
+
+#[tokio::test]
+async fn h9_dockerd_hears_nothing_before_the_whole_body_is_there() {
+    let mut machine = Machine::new();
+    let (mut client, _served) = machine.client();
+    let request = create(&json!({"Image": "i", "HostConfig": {"Binds": ["/a:/b"]}}));
+    for byte in request.bytes() {
+        machine.assert_never_dialed_again();
+        client.send([byte]).await;
+        tokio::task::yield_now().await;
+    }
+    let mut engine = machine.engine().await;
+    engine.expect(&request).await;
+    engine.send(OK).await;
+    client.expect(OK).await;
+    // Cut short, it is not passed on at all: a reader could take the first half for the whole.
+    client.send(&request[..request.len() - 1]).await;
+    client.half_close().await;
+    let (status, message) = refusal(&mut client).await;
+    assert!(status.contains("400") && message.contains("ended before its body"), "{message}");
+    engine.expect_end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn h3_a_held_body_that_trickles_in_is_given_a_minute() {
+    let mut machine = Machine::new();
+    let (mut client, _served) = machine.client();
+    client.send("POST /volumes/create HTTP/1.1\r\nContent-Length: 100\r\n\r\n").await;
+    for _ in 0..59 {
+        client.send(" ").await;
+        sleep(Duration::from_secs(1)).await;
+    }
+    sleep(Duration::from_secs(10)).await;
+    assert_eq!(refusal(&mut client).await.0, "HTTP/1.1 408 Request Timeout");
+    machine.assert_never_dialed_again();
+}
+
+/// dockerd cannot say that it wants the body before it has seen the head.
+#[tokio::test]
+async fn h8_a_client_that_waits_for_its_100_is_told_to_send_what_is_held() {
+    let mut machine = Machine::new();
+    let (mut client, _served) = machine.client();
+    let head = "POST /volumes/create HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n";
+    client.send(head).await;
+    client.expect("HTTP/1.1 100 Continue\r\n\r\n").await;
+    client.send("{}").await;
+    let mut engine = machine.engine().await;
+    engine.expect(format!("{head}{{}}")).await;
+    engine.send(format!("HTTP/1.1 100 Continue\r\n\r\n{OK}")).await;
+    client.expect(format!("HTTP/1.1 100 Continue\r\n\r\n{OK}")).await;
+    exchange(&mut client, &mut engine, GET, OK).await;
+}
+
+/// Nothing of the host is shared, so that no path, however precious on the host, means anything but the guest's own.
+#[tokio::test]
+async fn h10_the_hosts_own_paths_are_the_guests_and_pass_unchanged() {
+    let home = std::env::temp_dir().join(".lighter/default");
+    let ours = ["docker.sock", "data.img", "config.toml", ""].map(|name| home.join(name).display().to_string());
+    let others = ["/", "/proc", "/dev/kvm", "/run/user/1000/ssh-agent.sock", "/var/run/docker.sock", "/nowhere/at/all"];
+    for path in ours.iter().map(String::as_str).filter(|path| path.starts_with('/')).chain(others) {
+        let device = json!({"type": "none", "o": "bind", "device": path});
+        passes(&create(&json!({"HostConfig": {
+            "Binds": [format!("{path}:/x")],
+            "Mounts": [{"Type": "bind", "Source": path, "Target": "/y"}],
+            "Devices": [{"PathOnHost": path, "PathInContainer": "/z", "CgroupPermissions": "rwm"}],
+        }})))
+        .await;
+        passes(&post("/volumes/create", &json!({"DriverOpts": device}).to_string())).await;
+    }
+}
+
+/// Which ports are good is dockerd's to say: it hears of each as it was asked for, and the client hears its answer.
+#[tokio::test]
+async fn h11_ports_of_every_kind_reach_dockerd_and_its_complaint_comes_back() {
+    let ports = [
+        json!({"80/tcp": [{"HostIp": "", "HostPort": "0"}]}),
+        json!({"80/tcp": [{"HostPort": "65536"}], "53/udp": [{"HostPort": "-1"}], "0/tcp": null}),
+        json!({"80/tcp": [{"HostIp": "127.0.0.1", "HostPort": "80"}, {"HostIp": "127.0.0.1", "HostPort": "80"}]}),
+        json!({"80/sctp": [{"HostIp": "fe80::1%eth0", "HostPort": "1"}], "81": [{"HostIp": "example.org"}]}),
+        json!({"1-65535/tcp": [{"HostIp": "203.0.113.7", "HostPort": "1-65535"}]}),
+    ];
+    let mut machine = Machine::new();
+    let (mut client, _served) = machine.client();
+    let first = create(&json!({}));
+    let mut engine = asked(&mut machine, &mut client, &first).await;
+    engine.send(OK).await;
+    client.expect(OK).await;
+    let complaint = "HTTP/1.1 400 Bad Request\r\nContent-Length: 26\r\n\r\n{\"message\":\"invalid port\"}";
+    for round in 0..200 {
+        let request = create(
+            &json!({"ExposedPorts": {"80/tcp": {}}, "HostConfig": {"PortBindings": ports[round % ports.len()]}}),
+        );
+        exchange(&mut client, &mut engine, &request, complaint).await;
+    }
+    machine.assert_never_dialed_again();
+}
+
+/// A path is one in the machine, also while the engine is out of reach: no request waits for it half read.
+#[tokio::test]
+async fn h9_a_held_request_hears_why_the_engine_cannot_be_reached() {
+    let machine = Machine::unreachable("the machine is not running");
+    let (mut client, _served): (End, _) = machine.client();
+    client.send(create(&json!({"HostConfig": {"Binds": ["/a:/b"]}}))).await;
+    let (status, message) = refusal(&mut client).await;
+    assert!(status.contains("503") && message.contains("the machine is not running"), "{message}");
+}
