@@ -2,6 +2,8 @@
 
 /// A request to the guest's agent.
 pub mod agent;
+/// Starting at login.
+pub mod autostart;
 /// The verbs.
 pub mod cli;
 /// The docker context, in the docker CLI's own files.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 
 use super::progress::Progress;
-use super::{Target, output};
+use super::{Target, autostart, output};
 use crate::control::{Answer, Ask, Control, ControlError, Status};
 use crate::daemon::Begin;
 use crate::lock::Lock;
@@ -53,7 +53,13 @@ pub async fn watch(target: &Target, ask: &Ask, progress: &mut Progress) -> anyho
 
 /// Asks for the machine's end and shows the stages until it is off; whether there was a daemon.
 pub async fn stop(target: &Target, ask: &Ask, limit: Duration, progress: &mut Progress) -> anyhow::Result<bool> {
-    let Some(mut control) = Control::connect(&target.profile.control_socket()).await? else { return Ok(false) };
+    match Control::connect(&target.profile.control_socket()).await? {
+        Some(control) => farewell(control, ask, limit, progress).await.map(|()| true),
+        None => Ok(false),
+    }
+}
+
+async fn farewell(mut control: Control, ask: &Ask, limit: Duration, progress: &mut Progress) -> anyhow::Result<()> {
     let farewell = async {
         control.ask(ask).await?;
         loop {
@@ -65,14 +71,20 @@ pub async fn stop(target: &Target, ask: &Ask, limit: Duration, progress: &mut Pr
     };
     match tokio::time::timeout(limit, farewell).await {
         // A lost connection means that it ended faster than it could say so.
-        Ok(_) => Ok(true),
+        Ok(_) => Ok(()),
         Err(_) => bail!("The daemon did not stop within {} s: `lighter stop --force` ends it", limit.as_secs()),
     }
 }
 
 /// [`stop`] with an `ask` that ends the daemon too; returns when that is gone.
 pub async fn end(target: &Target, ask: &Ask, limit: Duration, progress: &mut Progress) -> anyhow::Result<bool> {
-    let existed = stop(target, ask, limit, progress).await?;
+    let control = Control::connect(&target.profile.control_socket()).await?;
+    // Only now, because the socket may go with it; and not later, because the next caller would start it again.
+    autostart::release(target);
+    let existed = control.is_some();
+    if let Some(control) = control {
+        farewell(control, ask, limit, progress).await?;
+    }
     if !target.profile.exists() {
         return Ok(existed);
     }

@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 
 use super::progress::Progress;
-use super::{Target, block_on, output, stop};
+use super::{Target, autostart, block_on, output, stop};
 use crate::lock::Lock;
 
 #[derive(Debug, Args)]
@@ -34,6 +34,7 @@ impl Delete {
         let turn = lock(&profile.start_lock())?;
         block_on(async { stop::force(target, true, &mut Progress::new()).await })?;
         let lock = lock(&profile.daemon_lock())?;
+        autostart::forget(target);
         remove_context(target);
         profile.tidy();
         std::fs::remove_dir_all(profile.dir()).with_context(|| format!("Cannot remove {}", profile.dir().display()))?;

@@ -11,6 +11,7 @@ use crate::home::{Home, Profile, ProfileName};
 use crate::machine::Platform;
 
 mod attach;
+mod autostart;
 mod completion;
 mod context;
 mod daemon;
@@ -61,6 +62,8 @@ enum Verb {
     Env(env::Env),
     /// Show, create, use or remove the docker context.
     Context(context::Context),
+    /// Provide the endpoint from login on, or not.
+    Autostart(autostart::Autostart),
     /// Print a completion script.
     Completion(completion::Completion),
     /// What `start` runs in the background.
@@ -104,6 +107,7 @@ fn dispatch(cli: Cli, platform: Arc<dyn Platform>, since: Instant) -> anyhow::Re
         Verb::Logs(verb) => verb.run(&target),
         Verb::Env(verb) => verb.run(&target),
         Verb::Context(verb) => verb.run(&target),
+        Verb::Autostart(verb) => verb.run(&target),
         Verb::Completion(verb) => verb.run(),
         Verb::Daemon(verb) => verb.run(&target, platform, since),
     }

@@ -4,14 +4,14 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow};
 use clap::Args;
 
 use super::progress::Progress;
 use super::{Target, attach, block_on, output};
 use crate::control::{Ask, Control, ControlError, Phase};
 use crate::daemon::signals::GRACE_SECONDS;
-use crate::lock;
+use crate::lock::{self, Lock};
 use crate::sys::process;
 
 /// What the daemon may take beyond the containers' grace; it has deadlines of its own within.
@@ -67,24 +67,25 @@ impl Stop {
 /// Switches the machine off, and ends a daemon that does not answer whatever it does; whether there was one.
 pub async fn force(target: &Target, quit: bool, progress: &mut Progress) -> anyhow::Result<bool> {
     let ask = Ask::Kill { quit };
-    let Some(control) = Control::connect(&target.profile.control_socket()).await? else {
-        return attach::end(target, &ask, LIMIT_FORCED, progress).await;
+    let lock = target.profile.daemon_lock();
+    let silent = match Control::connect(&target.profile.control_socket()).await? {
+        Some(control) => matches!(control.status().await, Err(ControlError::Silent { .. })),
+        // Perhaps somebody removed its socket: who holds the lock can still be found.
+        None => false,
     };
-    let pid = control.pid();
-    let answers = !matches!(control.status().await, Err(ControlError::Silent { .. }));
-    if answers {
-        let done = match quit {
-            true => attach::end(target, &ask, LIMIT_FORCED, progress).await,
-            false => attach::stop(target, &ask, LIMIT_FORCED, progress).await,
-        };
-        if done.is_ok() {
-            return Ok(true);
-        }
-    }
-    // The other end of a socket may be the service manager that made it, which is not to be killed.
-    let Some(pid) = pid.filter(|pid| lock::signature(&target.profile.daemon_lock()) == Some(*pid)) else {
-        bail!("The daemon does not answer, and nothing says for certain which process it is: end it by hand")
+    let done = match (silent, quit) {
+        (true, _) => Err(anyhow!("The daemon does not answer")),
+        (false, true) => attach::end(target, &ask, LIMIT_FORCED, progress).await,
+        (false, false) => attach::stop(target, &ask, LIMIT_FORCED, progress).await,
     };
+    let Err(error) = done else { return done };
+    // Not the process at the other end of the socket, which may be the service manager that made it. Only while the lock is
+    // held is its signature that of a process which lives.
+    let pid = match Lock::acquire(&lock, Duration::ZERO) {
+        Ok(None) => lock::signature(&lock),
+        _ => None,
+    };
+    let Some(pid) = pid else { return Err(error) };
     process::kill(pid).with_context(|| format!("Cannot end the daemon, process {pid}"))?;
     // Its lock dies with it.
     attach::end(target, &Ask::Kill { quit: true }, LIMIT_FORCED, progress).await?;

@@ -10,7 +10,7 @@
 //!           stop`   │ │                                       ▼
 //!                   └─┼─────────────────────────────────── Broken ── `lighter start`, API call (`backoff`) ──► Starting
 //!                     ▼
-//!      ends: `lighter stop --quit`, `lighter delete`, a signal, the profile's directory is gone
+//!      ends: `lighter stop --quit`, `lighter delete`, a signal, its directory or a socket is gone
 //! ```
 //! - Stopped is *asleep*: two sockets, a lock, and what dockerd said of itself (`memory`); no machine, disk, child or thread
 //!   of one. `GET` and `HEAD /_ping` and `GET /version` are answered from that memory, also while Stopping and when Broken, and
@@ -38,7 +38,7 @@ use crate::home::Profile;
 use crate::lock::Lock;
 use crate::machine::Platform;
 use crate::settings::{self, Host, Settings, SettingsError, Wishes};
-use crate::sys::process;
+use crate::sys::endpoint;
 
 /// How often a daemon that is asleep looks whether its profile is still there: nobody would ever find it otherwise.
 const LOOK: Duration = Duration::from_secs(30);
@@ -79,7 +79,6 @@ impl Keeper<'_> {
                 },
             };
             let outcome = self.live(&wishes).await;
-            process::release_memory();
             let reason = match outcome {
                 Outcome::Failed(fault) if made_for_it => {
                     self.board.rest(Phase::Broken, Some(chain(&fault)));
@@ -123,10 +122,10 @@ impl Keeper<'_> {
             let wish = tokio::select! {
                 wish = self.inbox.next() => wish,
                 () = tokio::time::sleep(LOOK) => {
-                    if self.lock.stands() {
+                    if self.stands() {
                         continue;
                     }
-                    tracing::warn!("The profile's directory is gone");
+                    tracing::warn!("The profile's directory or a socket in it is gone");
                     return None;
                 }
             };
@@ -148,6 +147,12 @@ impl Keeper<'_> {
                 }
             }
         }
+    }
+
+    /// Whether anybody can find this daemon.
+    fn stands(&self) -> bool {
+        let sockets = [self.profile.docker_socket(), self.profile.control_socket()];
+        self.lock.stands() && sockets.iter().all(|socket| endpoint::stands(socket))
     }
 
     /// Whether to start now; the board says so before the caller hears it.

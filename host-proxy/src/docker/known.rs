@@ -46,9 +46,10 @@ const QUESTIONS: [&str; 3] = ["GET /_ping", "HEAD /_ping", "GET /version"];
 pub async fn learn(stream: BoxedStream) -> io::Result<Known> {
     let mut guest = Peer::new(stream);
     let mut answers = Vec::new();
+    // One behind the other, so that it takes one way there and back.
+    let asked = QUESTIONS.map(|question| format!("{question} HTTP/1.1\r\nHost: docker\r\nUser-Agent: lighter\r\n\r\n"));
+    guest.outlet.send_all(asked.concat().as_bytes()).await?;
     for question in QUESTIONS {
-        let text = format!("{question} HTTP/1.1\r\nHost: docker\r\nUser-Agent: lighter\r\n\r\n");
-        guest.outlet.send_all(text.as_bytes()).await?;
         loop {
             if let Some((answer, length)) = complete(question, guest.inlet.bytes())? {
                 answers.push(answer);

@@ -1,4 +1,4 @@
-//! What differs by operating system, under the same names: endpoints, processes, private files, the terminal. The only file
+//! What differs by operating system, under the same names: endpoints, processes, private files, the terminal, starting at login. The only file
 //! of this crate that asks which system it is built for. A power that a system lacks is an `Option`.
 
 #[cfg(unix)]
@@ -9,4 +9,13 @@ pub use unix::{endpoint, files, process, terminal};
 #[cfg(windows)]
 mod windows;
 #[cfg(windows)]
-pub use windows::{endpoint, files, process, terminal};
+pub use windows::{endpoint, files, login, process, terminal};
+
+/// Who starts things at login: systemd, and nobody where there is none.
+#[cfg(all(unix, not(target_os = "macos")))]
+#[path = "unix/systemd.rs"]
+pub mod login;
+/// Who starts things at login: launchd.
+#[cfg(target_os = "macos")]
+#[path = "unix/launchd.rs"]
+pub mod login;

@@ -24,7 +24,8 @@ pub fn cases() -> Vec<Case> {
     ]
 }
 
-fn status_json(s: &Session) -> Result<Value> {
+/// What `lighter status` says.
+pub(super) fn status_json(s: &Session) -> Result<Value> {
     Ok(serde_json::from_slice(&s.lighter(["status", "--json"]).ok()?.stdout)?)
 }
 
@@ -72,12 +73,14 @@ fn context(s: &Session) -> Result<()> {
     same("the user's own key", config["lighterTestsOwnKey"].as_str(), Some("kept"))
 }
 
-fn put_data(s: &Session, word: &str) -> Result<()> {
+/// Writes a word to a volume.
+pub(super) fn put_data(s: &Session, word: &str) -> Result<()> {
     let script = format!("echo {word} > /data/word; sync");
     s.out(&["run", "--rm", "-v", "deep:/data", BUSYBOX, "sh", "-c", &script]).map(drop)
 }
 
-fn check_data(s: &Session, word: &str) -> Result<()> {
+/// Demands that it is there.
+pub(super) fn check_data(s: &Session, word: &str) -> Result<()> {
     same("volume", s.out(&["run", "--rm", "-v", "deep:/data", BUSYBOX, "cat", "/data/word"])?, word.to_owned())
 }
 

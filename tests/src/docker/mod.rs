@@ -7,6 +7,7 @@ pub mod images;
 pub mod lifecycle;
 pub mod streams;
 pub mod terminal;
+pub mod wake;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -132,13 +133,14 @@ fn busybox_tar(busybox: &Path) -> Result<Vec<u8>> {
     Ok(std::fs::read(tar)?)
 }
 
-/// All cases, in the order in which they run. Those of `lifecycle` stop and start the machine, so they come last.
+/// All cases, in the order in which they run. Those of `wake` and `lifecycle` stop and start the machine, so they come last.
 pub fn all() -> Vec<Case> {
     let mut cases = containers::cases();
     cases.extend(streams::cases());
     cases.extend(terminal::cases());
     cases.extend(images::cases());
     cases.extend(build::cases());
+    cases.extend(wake::cases());
     cases.extend(lifecycle::cases());
     cases
 }

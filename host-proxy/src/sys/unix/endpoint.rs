@@ -34,6 +34,11 @@ pub async fn connect(address: &Path) -> io::Result<Stream> {
     UnixStream::connect(address).await
 }
 
+/// Whether clients still find something at `address`.
+pub fn stands(address: &Path) -> bool {
+    fs::symlink_metadata(address).is_ok()
+}
+
 /// The process that listens at the other end of `stream`, as the kernel says.
 pub fn peer_pid(stream: &Stream) -> Option<u32> {
     stream.peer_cred().ok()?.pid().and_then(|pid| u32::try_from(pid).ok())

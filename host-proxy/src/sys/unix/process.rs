@@ -37,9 +37,6 @@ pub fn raise_file_limit() {
     }
 }
 
-/// Gives back memory that was freed but that the allocator keeps for later.
-pub fn release_memory() {}
-
 /// Requests to end: SIGTERM, SIGINT, SIGHUP.
 #[derive(Debug)]
 pub struct StopSignals {

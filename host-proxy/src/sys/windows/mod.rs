@@ -4,6 +4,8 @@
 pub mod endpoint;
 /// Private directories and files.
 pub mod files;
+/// The Run key.
+pub mod login;
 /// Signals and limits.
 pub mod process;
 /// Console size.

@@ -20,9 +20,6 @@ pub fn kill(_pid: u32) -> io::Result<()> {
 /// Handles are plenty.
 pub fn raise_file_limit() {}
 
-/// The system's heap gives back what is free by itself.
-pub fn release_memory() {}
-
 /// Requests to end: Ctrl-C and Ctrl-Break.
 #[derive(Debug)]
 pub struct StopSignals {
