@@ -11,6 +11,7 @@ macro_rules! cases {
     };
 }
 
+mod autostart;
 mod cases;
 mod guest;
 mod lab;
@@ -49,5 +50,5 @@ fn main() -> ExitCode {
 }
 
 fn all() -> impl Iterator<Item = &'static (&'static str, fn())> {
-    cases::ALL.iter().chain(wake::ALL)
+    cases::ALL.iter().chain(wake::ALL).chain(autostart::ALL)
 }
