@@ -8,8 +8,9 @@ use anyhow::{Context, bail};
 
 use super::progress::Progress;
 use super::{Target, autostart, output};
-use crate::control::{Answer, Ask, Control, ControlError, Status};
+use crate::control::{Answer, Ask, Control, ControlError, Phase, Status};
 use crate::daemon::Begin;
+use crate::frames::FrameError;
 use crate::lock::Lock;
 use crate::sys::files;
 
@@ -54,12 +55,18 @@ pub async fn watch(target: &Target, ask: &Ask, progress: &mut Progress) -> anyho
 /// Asks for the machine's end and shows the stages until it is off; whether there was a daemon.
 pub async fn stop(target: &Target, ask: &Ask, limit: Duration, progress: &mut Progress) -> anyhow::Result<bool> {
     match Control::connect(&target.profile.control_socket()).await? {
-        Some(control) => farewell(control, ask, limit, progress).await.map(|()| true),
+        Some(control) => farewell(target, control, ask, limit, progress).await.map(|()| true),
         None => Ok(false),
     }
 }
 
-async fn farewell(mut control: Control, ask: &Ask, limit: Duration, progress: &mut Progress) -> anyhow::Result<()> {
+async fn farewell(
+    target: &Target,
+    mut control: Control,
+    ask: &Ask,
+    limit: Duration,
+    progress: &mut Progress,
+) -> anyhow::Result<()> {
     let farewell = async {
         control.ask(ask).await?;
         loop {
@@ -70,8 +77,15 @@ async fn farewell(mut control: Control, ask: &Ask, limit: Duration, progress: &m
         }
     };
     match tokio::time::timeout(limit, farewell).await {
-        // A lost connection means that it ended faster than it could say so.
-        Ok(_) => Ok(()),
+        Ok(Ok(())) => Ok(()),
+        // It ended faster than it could say so; or it is of another version, did not understand, and works on.
+        Ok(Err(ControlError::Frame(FrameError::Closed | FrameError::Io(_)))) => match status(target).await? {
+            Some(status) if matches!(status.state, Phase::Running | Phase::Starting) => {
+                Err(ControlError::Unexpected.into())
+            }
+            _ => Ok(()),
+        },
+        Ok(Err(error)) => Err(error).context("`lighter stop --force` ends a daemon that cannot be talked to"),
         Err(_) => bail!("The daemon did not stop within {} s: `lighter stop --force` ends it", limit.as_secs()),
     }
 }
@@ -83,7 +97,7 @@ pub async fn end(target: &Target, ask: &Ask, limit: Duration, progress: &mut Pro
     autostart::release(target);
     let existed = control.is_some();
     if let Some(control) = control {
-        farewell(control, ask, limit, progress).await?;
+        farewell(target, control, ask, limit, progress).await?;
     }
     if !target.profile.exists() {
         return Ok(existed);

@@ -15,6 +15,7 @@ mod autostart;
 mod cases;
 mod guest;
 mod lab;
+mod strangers;
 mod wake;
 
 use std::path::PathBuf;
@@ -50,5 +51,5 @@ fn main() -> ExitCode {
 }
 
 fn all() -> impl Iterator<Item = &'static (&'static str, fn())> {
-    cases::ALL.iter().chain(wake::ALL).chain(autostart::ALL)
+    cases::ALL.iter().chain(wake::ALL).chain(autostart::ALL).chain(strangers::ALL)
 }
