@@ -40,6 +40,12 @@ pub struct Candidate {
 impl Apt {
     /// Prepares the private state under `dir` for packages of the Debian architecture `architecture`.
     pub fn new(dir: &Path, architecture: &str) -> Result<Self, BuildError> {
+        let mirror = env::var("LIGHTER_DEBIAN_MIRROR").unwrap_or_else(|_| MIRROR.into());
+        let security = env::var("LIGHTER_DEBIAN_SECURITY_MIRROR").unwrap_or_else(|_| SECURITY_MIRROR.into());
+        Self::with_mirrors(dir, architecture, [&mirror, &security])
+    }
+
+    fn with_mirrors(dir: &Path, architecture: &str, mirrors: [&str; 2]) -> Result<Self, BuildError> {
         let archives = dir.join("archives");
         for needed in ["state/lists/partial", "cache/archives/partial", "archives"] {
             let path = dir.join(needed);
@@ -50,9 +56,8 @@ impl Apt {
             fs::write(&path, text).map_err(BuildError::io("write", &path)).map(|()| path)
         };
         write("status", "")?;
-        let mirror = env::var("LIGHTER_DEBIAN_MIRROR").unwrap_or_else(|_| MIRROR.into());
-        let security = env::var("LIGHTER_DEBIAN_SECURITY_MIRROR").unwrap_or_else(|_| SECURITY_MIRROR.into());
-        write("sources.list", &sources(&mirror, &security))?;
+        let [mirror, security] = mirrors;
+        write("sources.list", &sources(mirror, security))?;
         let config = write("apt.conf", &configuration(&dir.to_string_lossy(), architecture))?;
         Ok(Self { config, archives, fresh: Cell::new(false) })
     }
@@ -163,6 +168,8 @@ APT::Default-Release "";
 APT::Get::AllowUnauthenticated "false";
 APT::Sandbox::User "root";
 Acquire::AllowInsecureRepositories "false";
+Acquire::AllowDowngradeToInsecureRepositories "false";
+Acquire::AllowWeakRepositories "false";
 Acquire::Languages "none";
 Acquire::Retries "3";
 "#
@@ -222,12 +229,54 @@ mod tests {
     }
 
     #[test]
-    fn sources_are_signed_and_unsigned_ones_are_refused() {
-        assert!(
-            sources("http://m/debian", "http://s").lines().all(|l| l.contains("signed-by=") && l.ends_with(" main"))
-        );
-        let configuration = configuration("/dir", "amd64");
-        assert!(configuration.contains(r#"Acquire::AllowInsecureRepositories "false""#));
-        assert!(!configuration.contains("trusted=yes"));
+    fn every_source_names_the_keyring() {
+        let sources = sources("http://m/debian", "http://s");
+        assert_eq!(sources.lines().count(), 3);
+        assert!(sources.lines().all(|l| l.starts_with("deb [signed-by=/usr/share/keyrings/") && l.ends_with(" main")));
+    }
+
+    /// An archive in a folder with one index, and whatever stands in place of a signed release file.
+    fn archive(at: &Path, release: &str) {
+        const PACKAGES: &str = "Package: evil\nVersion: 1\nArchitecture: amd64\nFilename: evil.deb\nSize: 4\n\
+             SHA256: 0000000000000000000000000000000000000000000000000000000000000000\n";
+        for suite in [RELEASE.to_owned(), format!("{RELEASE}-updates"), format!("{RELEASE}-security")] {
+            let dists = at.join("dists").join(&suite);
+            fs::create_dir_all(dists.join("main/binary-amd64")).unwrap();
+            fs::write(dists.join("main/binary-amd64/Packages"), PACKAGES).unwrap();
+            let sums = format!(
+                "Suite: {suite}\nCodename: {suite}\nComponents: main\nArchitectures: amd64\nDate: Thu, 01 Jan 2026 \
+                 00:00:00 UTC\nSHA256:\n {} {} main/binary-amd64/Packages\n",
+                digest::of_bytes(PACKAGES.as_bytes()),
+                PACKAGES.len()
+            );
+            fs::write(dists.join(release), sums.clone()).unwrap();
+            if release == "Release" {
+                // Not a signature at all.
+                fs::write(dists.join("Release.gpg"), "nobody").unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn unsigned_archives_are_refused_although_the_host_trusts_everything() {
+        for release in ["Release", "InRelease"] {
+            let dir = tempfile::tempdir().unwrap();
+            archive(&dir.path().join("archive"), release);
+            let mirror = format!("file://{}", dir.path().join("archive").display());
+            let apt = Apt::with_mirrors(&dir.path().join("apt"), "amd64", [&mirror, &mirror]).unwrap();
+            let trusting = dir.path().join("trusting.conf");
+            let everything = "Acquire::AllowInsecureRepositories \"true\";\n\
+                 Acquire::AllowDowngradeToInsecureRepositories \"true\";\nAcquire::AllowWeakRepositories \"true\";\n\
+                 APT::Get::AllowUnauthenticated \"true\";\n";
+            fs::write(&trusting, everything).unwrap();
+            let mut update = apt.command();
+            update.env("APT_CONFIG", &trusting).args(["update", "-q", "-o", "APT::Update::Error-Mode=any"]);
+            let error = command::output(&mut update, CURE).expect_err("nobody signed it").to_string();
+            assert!(error.contains("NO_PUBKEY") || error.contains("not signed") || error.contains("sign"), "{error}");
+            let mut resolve = apt.command();
+            resolve.env("APT_CONFIG", &trusting).args(["download", "--print-uris", "evil"]);
+            let found = command::output(&mut resolve, CURE);
+            assert!(found.is_err_and(|error| error.to_string().contains("evil")), "the index was taken");
+        }
     }
 }

@@ -6,7 +6,7 @@
 
 use std::{
     collections::BTreeSet,
-    fs::{self, File, TryLockError},
+    fs,
     path::{Path, PathBuf},
 };
 
@@ -16,7 +16,7 @@ use crate::{
     artifact::{self, Artifact, Slot},
     assemble, cache, demo, digest, elf,
     error::BuildError,
-    fragments, host,
+    fragments, hold, host,
     image::Image,
     kernel::{self, KernelBuild},
     manifest::{self, Manifest, Part},
@@ -49,7 +49,7 @@ pub struct BuildOptions {
 pub fn build(options: &BuildOptions, progress: &mut dyn Progress) -> Result<Image, BuildError> {
     let host = std::env::consts::ARCH;
     let architecture = Architecture::of_host().ok_or(BuildError::UnsupportedHost { host })?;
-    check_path(&options.cache)?;
+    hold::check_path(&options.cache)?;
     let agent = static_program(&options.agent, architecture)?;
     let demo = static_program(&options.demo, architecture)?;
     host::check_tools()?;
@@ -58,7 +58,7 @@ pub fn build(options: &BuildOptions, progress: &mut dyn Progress) -> Result<Imag
     for dir in [&builds, &images] {
         fs::create_dir_all(dir).map_err(BuildError::io("create", dir))?;
     }
-    let _lock = lock(&builds, progress)?;
+    let _lock = hold::lock(&builds, progress)?;
     artifact::sweep(&builds)?;
     artifact::sweep(&images)?;
     let mut build = Build::new(architecture, builds, demo)?;
@@ -195,28 +195,6 @@ impl<'a> Build<'a> {
     }
 }
 
-fn lock(builds: &Path, progress: &mut dyn Progress) -> Result<File, BuildError> {
-    let path = builds.join("lock");
-    let file = File::options().create(true).append(true).open(&path).map_err(BuildError::io("create", &path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => progress::step(progress, "wait for another build of this cache", |_| {
-            file.lock().map_err(BuildError::io("lock", &path))?;
-            Ok((file, String::new()))
-        }),
-        Err(TryLockError::Error(source)) => Err(BuildError::io("lock", &path)(source)),
-    }
-}
-
-fn check_path(cache: &Path) -> Result<(), BuildError> {
-    let sound = |text: &str| !text.contains(|c: char| c.is_whitespace() || c.is_control() || ":;'\"\\$%#".contains(c));
-    if cache.is_absolute() && cache.to_str().is_some_and(sound) {
-        Ok(())
-    } else {
-        Err(BuildError::BadCachePath { path: cache.to_owned() })
-    }
-}
-
 fn static_program(path: &Path, architecture: &'static Architecture) -> Result<Vec<u8>, BuildError> {
     let content = fs::read(path).map_err(BuildError::io("read", path))?;
     let sound = elf::read(&content)
@@ -231,17 +209,6 @@ fn static_program(path: &Path, architecture: &'static Architecture) -> Result<Ve
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn c7_cache_paths_that_make_cannot_take_are_refused() {
-        for bad in ["/a b", "/a:b", "/a'b", "/a\"b", "relative", "/a\nb", "/a$b", "/a#b"] {
-            let error = check_path(Path::new(bad)).unwrap_err().to_string();
-            assert!(error.contains("LIGHTER_CACHE"), "{error}");
-        }
-        for good in ["/root/.cache/lighter", "/home/zoë/.cache/lighter", "/a-b_c+d"] {
-            check_path(Path::new(good)).unwrap();
-        }
-    }
 
     #[test]
     fn dynamic_agent_is_refused() {

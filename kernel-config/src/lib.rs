@@ -17,6 +17,7 @@ mod elf;
 mod erofs;
 mod error;
 mod fragments;
+mod hold;
 mod host;
 mod image;
 mod image_error;

@@ -95,11 +95,21 @@ fn layout_line(line: &str) -> Result<Entry, BuildError> {
     parse().ok_or_else(|| BuildError::Recipe { file: "layout.list", line: line.to_owned() })
 }
 
+/// The code that carries the lists out, by module: a change of any of it may change the root.
+const CODE: [(&str, &str); 7] = [
+    ("recipe", include_str!("recipe.rs")),
+    ("rootfs", include_str!("rootfs.rs")),
+    ("archive", include_str!("archive.rs")),
+    ("architecture", include_str!("architecture.rs")),
+    ("elf", include_str!("elf.rs")),
+    ("erofs", include_str!("erofs.rs")),
+    ("demo", include_str!("demo.rs")),
+];
+
 /// All that the root depends on besides packages and the demo image: the lists, and the code that carries them out.
 pub fn fingerprint() -> String {
-    let code =
-        [include_str!("recipe.rs"), include_str!("rootfs.rs"), include_str!("archive.rs"), include_str!("demo.rs")];
     let files = FILES.iter().flat_map(|(name, content)| [*name, *content]);
+    let code = CODE.iter().map(|(_, code)| *code);
     let all: Vec<_> = [PACKAGES, LAYOUT, APPLETS].into_iter().chain(files).chain(code).collect();
     crate::digest::of_bytes(all.join("\0").as_bytes())
 }
@@ -133,6 +143,22 @@ mod tests {
         let layout = layout().unwrap();
         let paths: HashSet<_> = layout.iter().map(|entry| &entry.path).collect();
         assert_eq!(paths.len(), layout.len());
+    }
+
+    #[test]
+    fn every_module_that_makes_the_root_is_part_of_its_fingerprint() {
+        // These run programs and word errors; what a program makes depends on its arguments, which are in the others.
+        const APART: [&str; 2] = ["command", "error"];
+        let names: HashSet<_> = CODE.iter().map(|(name, _)| *name).collect();
+        for (user, code) in CODE.iter().filter(|(name, _)| !matches!(*name, "demo" | "elf")) {
+            let code = code.split("#[cfg(test)]").next().unwrap();
+            let used = code.split("use crate::").skip(1).map(|rest| rest.split(';').next().unwrap());
+            let words = used.flat_map(|list| list.split(|c: char| !(c.is_alphanumeric() || c == '_' || c == ':')));
+            let modules = words.map(|word| word.split("::").next().unwrap());
+            for module in modules.filter(|word| word.starts_with(|c: char| c.is_lowercase()) && *word != "self") {
+                assert!(names.contains(module) || APART.contains(&module), "{user} uses {module}");
+            }
+        }
     }
 
     #[test]

@@ -4,10 +4,9 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Command,
 };
 
-use crate::{apt::Apt, architecture::Architecture, command, error::BuildError};
+use crate::{apt::Apt, architecture::Architecture, command, error::BuildError, hold, progress::PlainLines};
 
 const CURE: &str = "Free disk space, or remove the cache directory's `tools` and try again";
 
@@ -16,6 +15,13 @@ const CURE: &str = "Free disk space, or remove the cache directory's `tools` and
 pub fn unpacked(cache: &Path, package: &str) -> Result<PathBuf, BuildError> {
     let tools = cache.join("tools");
     let target = tools.join(package);
+    if target.is_dir() {
+        return Ok(target);
+    }
+    hold::check_path(cache)?;
+    fs::create_dir_all(&tools).map_err(BuildError::io("create", &tools))?;
+    let _lock = hold::lock(&tools, &mut PlainLines::new(std::io::stderr()))?;
+    // Whoever had it before us may have wanted the same.
     if target.is_dir() {
         return Ok(target);
     }
@@ -31,7 +37,7 @@ pub fn unpacked(cache: &Path, package: &str) -> Result<PathBuf, BuildError> {
     if fresh.exists() {
         fs::remove_dir_all(&fresh).map_err(BuildError::io("remove", &fresh))?;
     }
-    command::output(Command::new("dpkg-deb").arg("-x").arg(&deb).arg(&fresh), CURE)?;
+    command::output(command::command("dpkg-deb").arg("-x").arg(&deb).arg(&fresh), CURE)?;
     fs::rename(&fresh, &target).map_err(BuildError::io("create", &target))?;
     Ok(target)
 }
@@ -44,7 +50,7 @@ fn fetch(apt: &Apt, package: &str) -> Result<PathBuf, BuildError> {
 
 /// The first dependency of a package whose name it extends by a version, as a meta package's does.
 fn stands_for(deb: &Path, package: &str) -> Result<Option<String>, BuildError> {
-    let depends = command::output(Command::new("dpkg-deb").arg("-f").arg(deb).arg("Depends"), CURE)?;
+    let depends = command::output(command::command("dpkg-deb").arg("-f").arg(deb).arg("Depends"), CURE)?;
     Ok(versioned_name(&String::from_utf8_lossy(&depends), package))
 }
 
