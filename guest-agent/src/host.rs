@@ -18,6 +18,9 @@ const GREETING: Duration = Duration::from_secs(20);
 /// An event that the host does not take for so long is lost.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// Bytes of a text in an event; JSON makes at most six of one.
+const LONGEST_TEXT: usize = 16 * 1024;
+
 /// The host cannot be told anything.
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
@@ -81,7 +84,7 @@ impl Host {
     pub fn report(&self, event: &Event) {
         let mut frames = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(open) = frames.as_mut() else { return };
-        if let Err(error) = open.send(event, Instant::now() + PATIENCE) {
+        if let Err(error) = open.send(&bounded(event), Instant::now() + PATIENCE) {
             // Half a frame may be out: what follows would be misread.
             *frames = None;
             tracing::warn!(%error, "host takes no more events");
@@ -94,4 +97,23 @@ impl Host {
         tracing::info!(name, "stage");
         self.report(&Event::Stage { name: name.to_owned(), uptime_ms });
     }
+}
+
+/// The event with texts that fit a message however they are escaped: programs' last words can be anything.
+fn bounded(event: &Event) -> Event {
+    match event.clone() {
+        Event::Stage { name, uptime_ms } => Event::Stage { name: cut(name), uptime_ms },
+        Event::Ready { engine_version, uptime_ms } => Event::Ready { engine_version: cut(engine_version), uptime_ms },
+        Event::EngineDown { reason } => Event::EngineDown { reason: cut(reason) },
+        Event::Failed { stage, reason } => Event::Failed { stage: cut(stage), reason: cut(reason) },
+        Event::Stopped => Event::Stopped,
+    }
+}
+
+fn cut(mut text: String) -> String {
+    if text.len() > LONGEST_TEXT {
+        text.truncate(text.floor_char_boundary(LONGEST_TEXT));
+        text.push('…');
+    }
+    text
 }

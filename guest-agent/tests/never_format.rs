@@ -322,6 +322,38 @@ fn c4_an_interrupted_format_begins_again_wherever_it_stopped() {
 }
 
 #[test]
+fn c4_a_mark_beside_a_file_system_goes_and_a_superblock_lost_later_is_not_formatted_over() {
+    for damaged in [false, true] {
+        let disk = Disk::ours();
+        disk.write(0, format::MARK);
+        if damaged {
+            disk.debugfs("set_super_value state 2");
+        }
+        assert_eq!(disk.prepare(false).unwrap(), damaged, "mounted, or checked and mounted");
+        assert!(disk.has_precious_file() && is_clean(&disk.path));
+        disk.write(1024, &[0; 1024]);
+        disk.is_refused(|refusal| matches!(refusal, Refusal::SuperblockGone { .. }));
+    }
+}
+
+#[test]
+fn c4_what_an_interrupted_format_left_is_zeroed_and_the_disk_keeps_its_size() {
+    for size in [SIZE, SIZE + 512] {
+        let disk = Disk::blank(size);
+        disk.write(0, format::MARK);
+        for at in [4096, 1 << 20, SIZE - 1, size - 1] {
+            disk.write(at, &[0xa5]);
+        }
+        let mut file = OpenOptions::new().read(true).write(true).open(&disk.path).unwrap();
+        format::clear(&mut file, size).unwrap();
+        let whole = fs::read(&disk.path).unwrap();
+        assert_eq!(whole.len() as u64, size);
+        assert_eq!(whole[..format::MARK.len()], format::MARK[..]);
+        assert!(whole[4096..].iter().all(|byte| *byte == 0), "{size}");
+    }
+}
+
+#[test]
 fn c4_a_disk_too_small_for_anything_is_refused() {
     for size in [0, 512, 4096, 1 << 20] {
         let disk = Disk::blank(size);
@@ -334,7 +366,7 @@ fn c4_a_disk_too_small_for_anything_is_refused() {
 #[test]
 fn c4_a_superblock_that_lies_about_its_size_cannot_overflow() {
     let superblock = Superblock { label: DATA_LABEL.into(), blocks: u64::MAX, block_size: 65536, errors: false };
-    let facts = Facts { size: SIZE, content: Content::Ext(superblock) };
+    let facts = Facts { size: SIZE, content: Content::Ext(superblock), marked: false };
     assert!(matches!(decide(&facts), Decision::Refuse(Refusal::CutShort { needed: u64::MAX, .. })));
 }
 

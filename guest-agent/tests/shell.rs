@@ -18,6 +18,12 @@ fn deadline() -> Instant {
     Instant::now() + Duration::from_secs(30)
 }
 
+fn reaper() -> &'static Reaper {
+    // One collector per process: tests run one per process under nextest and as threads under cargo test.
+    static REAPER: std::sync::OnceLock<Reaper> = std::sync::OnceLock::new();
+    REAPER.get_or_init(|| Reaper::start().unwrap())
+}
+
 /// A session and the host's end of it.
 struct Host {
     frames: Frames,
@@ -29,12 +35,7 @@ impl Host {
         let (host, guest) = UnixStream::pair().unwrap();
         let command = command.iter().map(|&word| word.to_owned()).collect();
         let wish = Shell { command, tty, env: vec![("GREETING".into(), "hello".into())] };
-        let session = std::thread::spawn(move || {
-            // One collector per process: tests run one per process under nextest and as threads under cargo test.
-            static REAPER: std::sync::OnceLock<Reaper> = std::sync::OnceLock::new();
-            let reaper = REAPER.get_or_init(|| Reaper::start().unwrap());
-            shell::serve(reaper, &wish, &mut Frames::new(guest.into())).is_ok()
-        });
+        let session = std::thread::spawn(move || shell::serve(reaper(), &wish, &mut Frames::new(guest.into())).is_ok());
         Self { frames: Frames::new(host.into()), session }
     }
 
@@ -207,4 +208,36 @@ fn a_host_that_hangs_up_ends_the_program_even_if_it_ignores_that() {
         assert!(!host.session.join().unwrap(), "the session knows that it was cut");
         assert!(ready::wait(&ended, PollFlags::IN, deadline()).unwrap());
     }
+}
+
+#[test]
+fn a3_a_host_that_is_gone_before_the_program_runs_leaves_no_program() {
+    for tty in [None, Some((80, 24))] {
+        let (host, guest) = UnixStream::pair().unwrap();
+        drop(host);
+        let folder = tempfile::tempdir().unwrap();
+        let number_file = folder.path().join("number");
+        let script = format!("echo $$ > {}; exec sleep 1000", number_file.display());
+        let wish = Shell { command: vec!["sh".into(), "-c".into(), script], tty, env: Vec::new() };
+        assert!(shell::serve(reaper(), &wish, &mut Frames::new(guest.into())).is_err());
+        // It was signalled before or after it wrote its number; if it goes on, it writes it now.
+        let end = Instant::now() + Duration::from_secs(2);
+        while Instant::now() < end && !number_file.exists() {
+            std::thread::yield_now();
+        }
+        let Ok(text) = std::fs::read_to_string(&number_file) else { continue };
+        assert!(text.trim().is_empty() || gone(number(&text)), "{tty:?}: the program goes on");
+    }
+}
+
+/// Whether there is no such process any more.
+fn gone(process: rustix::process::Pid) -> bool {
+    let end = Instant::now() + Duration::from_secs(20);
+    while Instant::now() < end {
+        if rustix::process::test_kill_process(process).is_err() {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    false
 }

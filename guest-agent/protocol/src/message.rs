@@ -83,7 +83,7 @@ pub enum Request {
         /// Only the last so many lines; all when `None`.
         tail: Option<u32>,
     },
-    /// Set the wall clock.
+    /// Set the wall clock, unless it is right to half a second.
     SetTime {
         /// Seconds since 1970 UTC.
         unix_seconds: u64,

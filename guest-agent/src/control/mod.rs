@@ -12,6 +12,8 @@ use crate::{Guest, clock, fatal, shutdown};
 pub mod info;
 /// Log files as a stream.
 pub mod logs;
+/// The program that a shell request names.
+mod program;
 /// Programs on a terminal or on pipes.
 pub mod shell;
 
@@ -40,7 +42,7 @@ fn answer(guest: &Guest, frames: &mut Frames) -> Result<(), FrameError> {
     match request {
         Request::Info => frames.send(&reply(info::guest_info(guest).map(Reply::Info)), deadline()),
         Request::SetTime { unix_seconds, unix_nanos } => {
-            let set = clock::set(unix_seconds, unix_nanos).map(|()| Reply::Done);
+            let set = clock::correct(unix_seconds, unix_nanos).map(|()| Reply::Done);
             frames.send(&reply(set), deadline())
         }
         Request::Shell(wish) => shell::serve(&guest.reaper, &wish, frames),

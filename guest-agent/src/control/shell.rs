@@ -5,9 +5,7 @@
 //! ends the program's session: SIGHUP to its process group, SIGKILL a little later.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStringExt;
-use std::path::PathBuf;
+use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -15,18 +13,17 @@ use lighter_protocol::wire::{MAX_PAYLOAD, StreamFrame};
 use lighter_protocol::{Reply, Shell};
 use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags};
-use rustix::fs::{Mode, OFlags, fcntl_getfl, fcntl_setfl, open};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
 use rustix::process::Signal;
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{Winsize, tcsetwinsize};
+use rustix::termios::tcsetwinsize;
 
 use super::deadline;
+use super::program::{self, size};
 use crate::frames::{FrameError, Frames};
 use crate::reaper::{Reaper, Running};
-use crate::{paths, ready, sys};
+use crate::{ready, sys};
 
-const LOGIN_SHELL: [&str; 2] = ["/bin/sh", "-l"];
 /// A host that takes no output for so long is taken to be gone.
 const PATIENCE: Duration = Duration::from_secs(600);
 /// Output that background children may still write after the program has ended.
@@ -43,11 +40,10 @@ pub fn serve(reaper: &Reaper, wish: &Shell, frames: &mut Frames) -> Result<(), F
     let session = match Session::start(reaper, wish) {
         Ok(session) => session,
         Err(error) => {
-            let program = wish.command.first().map_or(LOGIN_SHELL[0], String::as_str);
+            let program = program::name(wish);
             return frames.send(&Reply::Error { message: format!("Could not run {program}: {error}") }, deadline());
         }
     };
-    frames.send(&Reply::Stream, deadline())?;
     session.carry(frames)
 }
 
@@ -68,7 +64,7 @@ type Output = (OwnedFd, fn(Vec<u8>) -> StreamFrame);
 
 impl Session {
     fn start(reaper: &Reaper, wish: &Shell) -> io::Result<Self> {
-        let mut command = command(wish);
+        let mut command = program::command(wish);
         sys::session::own_session(&mut command, wish.tty.is_some());
         match wish.tty {
             Some((columns, rows)) => Self::on_terminal(reaper, command, columns, rows),
@@ -77,7 +73,7 @@ impl Session {
     }
 
     fn on_terminal(reaper: &Reaper, mut command: Command, columns: u16, rows: u16) -> io::Result<Self> {
-        let (terminal, program_side) = terminal(columns, rows)?;
+        let (terminal, program_side) = program::terminal(columns, rows)?;
         command.stdin(program_side.try_clone()?).stdout(program_side.try_clone()?).stderr(program_side);
         let (_, running) = reaper.spawn(&mut command)?;
         let output = terminal.try_clone()?;
@@ -103,7 +99,9 @@ impl Session {
     }
 
     fn carry(mut self, frames: &mut Frames) -> Result<(), FrameError> {
-        let result = self.carry_until_end(frames);
+        // A host that is gone before it is told leaves a program as much as one that goes later.
+        let told = frames.send(&Reply::Stream, deadline());
+        let result = told.and_then(|()| self.carry_until_end(frames));
         if result.is_err() {
             // Dropping the terminal hangs it up; a program on pipes has to be told.
             self.running.signal_group(Signal::HUP);
@@ -239,36 +237,6 @@ impl Session {
         }
         Ok(sent)
     }
-}
-
-fn command(wish: &Shell) -> Command {
-    let mut words = wish.command.iter().map(String::as_str);
-    let mut login = LOGIN_SHELL.into_iter();
-    let words: &mut dyn Iterator<Item = &str> = if wish.command.is_empty() { &mut login } else { &mut words };
-    let mut command = Command::new(words.next().unwrap_or(LOGIN_SHELL[0]));
-    command.args(words).current_dir("/").env_clear();
-    command.env("PATH", paths::PROGRAMS).env("HOME", "/root").env("USER", "root");
-    command.env("DOCKER_HOST", format!("unix://{}", lighter_protocol::paths::DOCKER_SOCKET));
-    // A name that the environment cannot hold would make the start fail with a message that nobody understands.
-    let fits =
-        |(key, value): &&(String, String)| !key.is_empty() && !key.contains(['=', '\0']) && !value.contains('\0');
-    command.envs(wish.env.iter().filter(fits).map(|(key, value)| (key, value)));
-    command
-}
-
-/// A new terminal: our side and the program's.
-fn terminal(columns: u16, rows: u16) -> io::Result<(OwnedFd, OwnedFd)> {
-    let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
-    grantpt(&ours)?;
-    unlockpt(&ours)?;
-    let name = PathBuf::from(std::ffi::OsString::from_vec(ptsname(&ours, Vec::new())?.into_bytes()));
-    let program_side = open(&name, OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty())?;
-    tcsetwinsize(ours.as_fd(), size(columns, rows))?;
-    Ok((ours, program_side))
-}
-
-fn size(columns: u16, rows: u16) -> Winsize {
-    Winsize { ws_col: columns, ws_row: rows, ws_xpixel: 0, ws_ypixel: 0 }
 }
 
 fn patience() -> Instant {

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use lighter_protocol::paths::DATA_LABEL;
-use rustix::fs::{SeekFrom, seek};
+use rustix::fs::{FallocateFlags, SeekFrom, fallocate, seek};
 use rustix::io::Errno;
 
 use super::{DataDiskError, probe};
@@ -54,12 +54,33 @@ fn mke2fs(image: &Path) -> Command {
     command
 }
 
-/// Zeroes what an interrupted format has left behind; its mark stays.
-pub fn clear(disk: &mut File) -> Result<(), DataDiskError> {
-    let mut clean_to = FIRST_BLOCK;
+/// Removes the mark from a disk that has its file system.
+pub fn unmark(disk: &File) -> Result<(), DataDiskError> {
+    let removed = disk.write_all_at(&[0; MARK.len()], 0).and_then(|()| disk.sync_all());
+    removed.map_err(DataDiskError::io("removing the mark of an old format"))
+}
+
+/// Zeroes what an interrupted format has left behind; its mark stays. The disk's own way takes no time however large it is;
+/// where there is none, all of it is read.
+pub fn clear(disk: &mut File, size: u64) -> Result<(), DataDiskError> {
+    let end = size / FIRST_BLOCK * FIRST_BLOCK;
+    let way = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    match fallocate(&*disk, way, FIRST_BLOCK, end.saturating_sub(FIRST_BLOCK)) {
+        Ok(()) => clear_from(disk, end, size),
+        Err(errno) => {
+            tracing::info!(%errno, "the disk cannot zero itself, looking for what an interrupted format left");
+            clear_from(disk, FIRST_BLOCK, size)
+        }
+    }
+}
+
+fn clear_from(disk: &mut File, from: u64, size: u64) -> Result<(), DataDiskError> {
+    let mut clean_to = from;
     while let Some(at) = probe::scanned(disk, clean_to).map_err(DataDiskError::io("reading it"))? {
         clean_to = at / FIRST_BLOCK * FIRST_BLOCK;
-        disk.write_all_at(&[0; FIRST_BLOCK as usize], clean_to)
+        // A disk need not end with a whole block, and must not grow.
+        let length = (size - clean_to).min(FIRST_BLOCK) as usize;
+        disk.write_all_at(&[0; FIRST_BLOCK as usize][..length], clean_to)
             .map_err(DataDiskError::io("clearing what an interrupted format left"))?;
     }
     Ok(())

@@ -107,18 +107,18 @@ pub fn prepare(reaper: &Reaper, device: &Path, known_blank: bool, staging: &Path
     let mut disk = File::open(device).map_err(DataDiskError::io("opening it"))?;
     let facts = probe(&mut disk, known_blank).map_err(DataDiskError::io("reading it"))?;
     drop(disk);
-    match decide(&facts) {
+    let decision = decide(&facts);
+    if facts.marked && matches!(decision, Decision::Mount | Decision::Check) {
+        // Left by a torn write of the first block. With it there, a superblock lost one day would look like an interrupted
+        // format, and the disk would be formatted.
+        format::unmark(&writable(device)?)?;
+    }
+    match decision {
         Decision::Format => {
             tracing::info!(bytes = facts.size, "formatting the blank data disk");
-            // A disk that is in use elsewhere in this guest cannot be opened exclusively.
-            let mut disk = OpenOptions::new()
-                .read(true)
-                .write(true)
-                .custom_flags(OFlags::EXCL.bits().cast_signed())
-                .open(device)
-                .map_err(DataDiskError::io("opening it for writing"))?;
+            let mut disk = writable(device)?;
             if facts.content == Content::InterruptedFormat {
-                format::clear(&mut disk)?;
+                format::clear(&mut disk, facts.size)?;
             }
             format::format(reaper, &disk, facts.size, staging)?;
             Ok(true)
@@ -131,6 +131,13 @@ pub fn prepare(reaper: &Reaper, device: &Path, known_blank: bool, staging: &Path
         Decision::Mount => Ok(false),
         Decision::Refuse(refusal) => Err(refusal.into()),
     }
+}
+
+/// Opens it for writing, if it is in use nowhere else in this guest.
+fn writable(device: &Path) -> Result<File, DataDiskError> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).custom_flags(OFlags::EXCL.bits().cast_signed());
+    options.open(device).map_err(DataDiskError::io("opening it for writing"))
 }
 
 /// Repairs what can be repaired without a question (`e2fsck -p`).

@@ -22,6 +22,8 @@ pub struct Facts {
     pub size: u64,
     /// What it holds.
     pub content: Content,
+    /// A format's mark is at its beginning.
+    pub marked: bool,
 }
 
 /// What a disk holds.
@@ -88,7 +90,7 @@ impl Superblock {
 pub fn probe(disk: &mut File, known_blank: bool) -> io::Result<Facts> {
     let size = disk.seek(SeekFrom::End(0))?;
     let head = read_at(disk, 0, size, CHUNK)?;
-    Ok(Facts { size, content: content(disk, size, &head, known_blank)? })
+    Ok(Facts { size, content: content(disk, size, &head, known_blank)?, marked: head.starts_with(MARK) })
 }
 
 /// Size and superblock of a disk that is in use.

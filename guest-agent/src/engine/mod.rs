@@ -25,6 +25,8 @@ pub mod containerd;
 pub mod demo;
 /// How dockerd is started and when it is ready.
 pub mod dockerd;
+/// What such a program prints.
+mod output;
 /// A program that is started again when it ends.
 pub mod supervise;
 

@@ -10,11 +10,9 @@
 //! The pause doubles from [`FIRST_PAUSE`] to [`LONGEST_PAUSE`] and begins anew after a run of [`GOOD_RUN`]. A program that was
 //! never ready in [`ATTEMPTS`] runs will not be: then the boot has failed.
 
-use std::collections::VecDeque;
-use std::io::{self, BufRead, BufReader, PipeReader, Read};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -22,21 +20,15 @@ use std::time::{Duration, Instant};
 use lighter_protocol::Event;
 use rustix::process::Signal;
 
+use super::output::Output;
 use crate::host::Host;
-use crate::log_file::LogFile;
 use crate::paths;
-use crate::reaper::{Exit, Reaper, Running};
+use crate::reaper::{Reaper, Running};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 const GOOD_RUN: Duration = Duration::from_secs(60);
 const ATTEMPTS: u32 = 4;
-/// Lines of a log that are reported when its program ends.
-const LAST_LINES: usize = 12;
-/// Bytes of a line that are kept.
-const LINE: u64 = 8 * 1024;
-/// For the last lines to arrive after the program has ended; its children may hold the pipe open for ever.
-const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// The command for a program, without what the kernel's command line has put into PID 1's environment.
 pub fn program(name: &str) -> Command {
@@ -164,7 +156,7 @@ impl Supervisor {
             Ok(None) => return Run { ready: false, reason: "stopping".into() },
             Err(error) => return Run { ready: false, reason: format!("it could not be started: {error}") },
         };
-        let readiness = running.ended().and_then(|ended| ended.map_or(Ok(()), |ended| (self.service.ready)(&ended)));
+        let readiness = readiness(&running, &self.service.ready);
         if let Err(error) = &readiness {
             // Either it has ended, or it is no use.
             tracing::warn!(name = self.service.name, %error, "not ready");
@@ -193,6 +185,14 @@ impl Supervisor {
     }
 }
 
+/// Waits until the program is ready. One that has ended before anybody could look never was.
+fn readiness(running: &Running, ready: &Ready) -> io::Result<()> {
+    match running.ended()? {
+        Some(ended) => ready(&ended),
+        None => Err(io::Error::other("it ended")),
+    }
+}
+
 /// The engine should outlive containers when memory runs out (the value of Docker's own service file).
 fn spare_from_memory_pressure(pid: i32) {
     let _ended_already = std::fs::write(format!("/proc/{pid}/oom_score_adj"), "-500");
@@ -203,54 +203,18 @@ struct Run {
     reason: String,
 }
 
-/// What a program prints, on its way into the log.
-struct Output {
-    last: Arc<Mutex<VecDeque<String>>>,
-    /// Disconnected when the last writer is gone.
-    end: Receiver<()>,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl Output {
-    fn keep(reader: PipeReader, log: &'static str) -> io::Result<Self> {
-        let last = Arc::new(Mutex::new(VecDeque::new()));
-        let (open, end) = channel();
-        let keeping = Arc::clone(&last);
-        thread::Builder::new().name("output".into()).spawn(move || pump(reader, log, &keeping, open))?;
-        Ok(Self { last, end })
-    }
-
-    /// How the program ended and its last words.
-    fn reason(&self, exit: Exit, readiness: Option<io::Error>) -> String {
-        if let Err(RecvTimeoutError::Timeout) = self.end.recv_timeout(LAST_WORDS) {
-            tracing::info!("a child of the engine still holds its output");
-        }
-        let mut reason = exit.to_string();
-        if let Some(error) = readiness {
-            reason.push_str(&format!(" before it was ready ({error})"));
-        }
-        for line in &*self.last.lock().unwrap_or_else(PoisonError::into_inner) {
-            reason.push('\n');
-            reason.push_str(line);
-        }
-        reason
-    }
-}
-
-fn pump(reader: PipeReader, log: &str, last: &Mutex<VecDeque<String>>, _open: Sender<()>) {
-    let mut log = LogFile::open(log).ok();
-    let mut lines = BufReader::new(reader);
-    let mut line = Vec::new();
-    // A line without end is taken in pieces.
-    while let Ok(1..) = (&mut lines).take(LINE).read_until(b'\n', &mut line) {
-        if let Some(log) = &mut log {
-            log.write(&line);
-        }
-        let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.len() == LAST_LINES {
-            last.pop_front();
-        }
-        last.push_back(String::from_utf8_lossy(&line).trim_end().to_owned());
-        drop(last);
-        line.clear();
+    #[test]
+    fn x1_a_program_that_ends_at_once_was_never_ready() {
+        let reaper = Reaper::start().expect("a thread");
+        let (_, running) = reaper.spawn(&mut Command::new("true")).expect("`true` is everywhere");
+        // Collected: from here on there is no descriptor to wait for its end by.
+        running.wait_for(Duration::from_secs(20)).expect("it ends");
+        assert!(running.ended().expect("no error").is_none());
+        let ready: Ready = Box::new(|_| Ok(()));
+        assert_eq!(readiness(&running, &ready).expect_err("it is gone").to_string(), "it ended");
     }
 }
