@@ -4,6 +4,7 @@
 //! kick that others may go on to use signals it once more.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
@@ -35,6 +36,12 @@ impl Kick {
         *signalled = false;
     }
 
+    /// Blocks this thread until a signal has come, and consumes it, or until the time is over.
+    pub fn wait_for(&self, time: Duration) {
+        let waited = self.thread.wait_timeout_while(self.lock(), time, |signalled| !*signalled);
+        *waited.unwrap_or_else(PoisonError::into_inner).0 = false;
+    }
+
     /// Waits in a task until a signal has come, and consumes it. Cancel-safe.
     pub async fn notified(&self) {
         loop {
@@ -63,6 +70,15 @@ mod tests {
         kick.signal();
         kick.signal();
         kick.wait();
+        assert!(!*kick.lock());
+    }
+
+    #[test]
+    fn a_wait_with_an_end_takes_a_signal_or_ends_without_one() {
+        let kick = Kick::default();
+        kick.wait_for(Duration::ZERO);
+        kick.signal();
+        kick.wait_for(Duration::MAX);
         assert!(!*kick.lock());
     }
 

@@ -10,12 +10,13 @@
 //! A machine runs once: every way out is final, and the same `Stop` is told to everybody who waits.
 
 use lighter_protocol::ports::GUEST_CID;
+use tokio::sync::watch;
 
 use crate::config::{DiskConfig, EngineKind, MachineConfig};
 use crate::engine::{EngineParts, RunningEngine, StartError, Stats, Stop};
 use crate::hv;
 use crate::virtio::VirtioDevice;
-use crate::virtio::blk::Block;
+use crate::virtio::blk::{Block, Trouble};
 use crate::virtio::console::Console;
 use crate::virtio::rng::Rng;
 use crate::virtio::vsock::{Vsock, VsockHandle};
@@ -32,6 +33,7 @@ pub struct Machine {
     engine_kind: EngineKind,
     engine: Box<dyn RunningEngine>,
     vsock: VsockHandle,
+    trouble: Trouble,
 }
 
 impl Machine {
@@ -39,7 +41,8 @@ impl Machine {
     pub fn start(config: MachineConfig) -> Result<Self, StartError> {
         check(&config)?;
         let engine_kind = config.engine;
-        let (mut devices, vsock) = devices(config.disks)?;
+        let trouble = Trouble::default();
+        let (mut devices, vsock) = devices(config.disks, &trouble)?;
         let mut early_console = None;
         if engine_kind != EngineKind::Software {
             let console = Console::new(config.console.clone())
@@ -59,7 +62,7 @@ impl Machine {
             runtime_dir: config.runtime_dir,
             no_doorbell: config.no_doorbell,
         };
-        Ok(Self { engine_kind, engine: hv::launch(engine_kind, parts)?, vsock })
+        Ok(Self { engine_kind, engine: hv::launch(engine_kind, parts)?, vsock, trouble })
     }
 
     /// Dials ports of the guest, and listens for it.
@@ -70,6 +73,11 @@ impl Machine {
     /// Which engine runs it.
     pub fn engine(&self) -> EngineKind {
         self.engine_kind
+    }
+
+    /// What is wrong with its disks, for a person; `None` is nothing.
+    pub fn trouble(&self) -> watch::Receiver<Option<String>> {
+        self.trouble.watch()
     }
 
     /// Returns how the run ended, after its threads or child are gone. Any number of callers may wait.
@@ -109,10 +117,11 @@ fn check(config: &MachineConfig) -> Result<(), StartError> {
 }
 
 /// The devices in the order in which the guest sees them: disks, vsock, rng. The console comes last.
-fn devices(disks: Vec<DiskConfig>) -> Result<(Vec<Box<dyn VirtioDevice>>, VsockHandle), StartError> {
+fn devices(disks: Vec<DiskConfig>, trouble: &Trouble) -> Result<(Vec<Box<dyn VirtioDevice>>, VsockHandle), StartError> {
     let mut devices: Vec<Box<dyn VirtioDevice>> = Vec::new();
     for disk in disks {
-        let block = Block::new(disk).map_err(|source| StartError::Device { name: "disk", source: Box::new(source) })?;
+        let block = Block::new(disk, trouble.clone())
+            .map_err(|source| StartError::Device { name: "disk", source: Box::new(source) })?;
         devices.push(Box::new(block));
     }
     let (vsock, handle) = Vsock::new(GUEST_CID);

@@ -7,6 +7,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::device::Interrupt;
+use super::panicking::Panicking;
 use super::queue::{Chain, QueueError, Virtqueue};
 use crate::kick::Kick;
 use crate::rate_limit::RateLimit;
@@ -51,7 +52,7 @@ impl Service {
         tokio::spawn(async move {
             loop {
                 kick.notified().await;
-                match step(&shared, &*interrupt) {
+                match step(device, &shared, &*interrupt) {
                     Ok(Next::Gone) => {
                         // The next activation may wait for the same kick already, and this may have been its signal.
                         kick.signal();
@@ -84,8 +85,9 @@ enum Next {
 }
 
 /// Serves one round; gives a broken queue up.
-fn step(shared: &Shared, interrupt: &dyn Interrupt) -> Result<Next, QueueError> {
+fn step(device: &'static str, shared: &Shared, interrupt: &dyn Interrupt) -> Result<Next, QueueError> {
     let mut slot = lock(shared);
+    let _told = Panicking::tells(device, interrupt);
     let Some(served) = slot.as_mut() else { return Ok(Next::Gone) };
     let outcome = served.round();
     if outcome.is_err() {
@@ -165,6 +167,23 @@ mod tests {
         assert_eq!(watcher.held.get(), Some(&true));
         tokio::task::yield_now().await;
         assert_eq!(lock(&warnings).allow(), None, "the next one is held back");
+    }
+
+    #[tokio::test]
+    async fn a_device_that_panics_says_so_and_serves_again_after_a_reset() {
+        let mut driver = MockDriver::new(&[8]);
+        let interrupts = Arc::clone(&driver.interrupts);
+        let start =
+            |queue, handle| Service::start("test", queue, Arc::clone(&interrupts) as _, Warnings::default(), handle);
+        driver.rings[0].add(&[b"x"], &[]);
+        let service = start(driver.rings[0].virtqueue(), Box::new(|_, _| panic!("on purpose")));
+        driver.interrupts.until("NEEDS_RESET", |seen| seen.needs_reset == 1).await;
+        drop(service);
+        driver.rings[0].clear();
+        driver.rings[0].add(&[b"x"], &[]);
+        let _service = start(driver.rings[0].virtqueue(), Box::new(|_, _| Ok(0)));
+        driver.interrupts.until("an answer", |seen| seen.queues[0] == 1).await;
+        assert_eq!(driver.interrupts.seen().needs_reset, 1, "told once");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The backend against a real `/dev/kvm`, with stubs of a few instructions in 64-bit mode. They need no kernel, so they run
-//! in milliseconds also where KVM only interprets; where there is no `/dev/kvm` each test says that it was skipped.
+//! in milliseconds also where KVM only interprets. Without a `/dev/kvm` they fail, unless [`WITHOUT`] says that this is known:
+//! `cargo xtask test unit` sets it, and says so, where there is none.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -15,7 +16,7 @@ use crate::bus::{Bus, BusDevice};
 use crate::config::{ConsoleSink, DiskConfig, EngineKind, MachineConfig};
 use crate::devices::i8042::I8042;
 use crate::engine::{RunningEngine, StartError, Stop};
-use crate::hv::{Exit, Hypervisor, IoBus, Vcpu, Vm};
+use crate::hv::{Exit, Hypervisor, IoBus, Unusable, Vcpu, Vm};
 use crate::kick::Kick;
 use crate::machine::Machine;
 use crate::memory::{self, GuestMemory};
@@ -40,12 +41,22 @@ struct Rig {
     memory: GuestMemory,
 }
 
-/// A machine with `code` at its entry, or `None` (and a line that says so) without `/dev/kvm`.
+/// Environment variable: there is no `/dev/kvm` here, and whoever started the tests has said so.
+const WITHOUT: &str = "LIGHTER_TESTS_WITHOUT_KVM";
+
+/// Leaves the test out if that is known, and fails it if not.
+fn skip(unusable: &Unusable) {
+    let known = std::env::var_os(WITHOUT).is_some();
+    assert!(known, "{unusable}. To leave these tests out, set {WITHOUT}=1 or run `cargo xtask test unit`");
+    eprintln!("SKIPPED: {unusable}");
+}
+
+/// A machine with `code` at its entry, or `None` where it is known that there is no `/dev/kvm`.
 fn rig(cpus: u8, code: &[&[u8]]) -> Option<Rig> {
     let kvm = match Kvm::open() {
         Ok(kvm) => kvm,
         Err(unusable) => {
-            eprintln!("SKIPPED: {unusable}");
+            skip(&unusable);
             return None;
         }
     };
@@ -279,7 +290,7 @@ fn whole_machine(code: &[&[u8]], no_doorbell: bool) -> Option<(Machine, tempfile
     match Machine::start(config) {
         Ok(machine) => Some((machine, place)),
         Err(StartError::Unusable(unusable)) => {
-            eprintln!("SKIPPED: {unusable}");
+            skip(&unusable);
             None
         }
         Err(error) => panic!("{error}: {:?}", std::error::Error::source(&error)),

@@ -7,6 +7,7 @@ mod request;
 mod serve;
 #[cfg(test)]
 mod tests;
+mod trouble;
 
 use std::io;
 use std::path::PathBuf;
@@ -18,6 +19,7 @@ use self::config::{F_DISCARD, F_FLUSH, F_WRITE_ZEROES, Kind, QUEUE_SIZE, SECTOR,
 use self::disk::{Disk, RawDisk};
 use self::request::Limits;
 use self::serve::{Backend, Worker};
+pub use self::trouble::Trouble;
 use super::device::{ActivateError, Activation, VirtioDevice};
 use super::queue::Virtqueue;
 use crate::config::DiskConfig;
@@ -60,13 +62,19 @@ struct Running {
 
 impl Block {
     /// A device over an open image. What is not a whole sector at its end is not shown.
-    pub fn new(config: DiskConfig) -> Result<Self, BlockError> {
+    pub fn new(config: DiskConfig, trouble: Trouble) -> Result<Self, BlockError> {
         let DiskConfig { file, path, read_only, serial } = config;
         let disk = RawDisk::new(file).map_err(|source| BlockError::Size { path: path.clone(), source })?;
-        Self::with_disk(Box::new(disk), path, read_only, serial)
+        Self::with_disk(Box::new(disk), path, read_only, serial, trouble)
     }
 
-    fn with_disk(disk: Box<dyn Disk>, path: PathBuf, read_only: bool, serial: String) -> Result<Self, BlockError> {
+    fn with_disk(
+        disk: Box<dyn Disk>,
+        path: PathBuf,
+        read_only: bool,
+        serial: String,
+        trouble: Trouble,
+    ) -> Result<Self, BlockError> {
         let sectors = disk.size() / SECTOR;
         if sectors == 0 {
             return Err(BlockError::Empty(path));
@@ -83,6 +91,7 @@ impl Block {
             read_only,
             serial: padded,
             failed: false,
+            trouble,
             warnings: RateLimit::default(),
             broken: RateLimit::default(),
         };

@@ -34,6 +34,11 @@ impl Operation {
         matches!(self, Self::Read { .. } | Self::Identify { .. })
     }
 
+    /// Whether it may need room on the host. A discard may too, but is only advice.
+    pub fn takes_room(&self) -> bool {
+        matches!(self, Self::Write { .. } | Self::WriteZeroes { .. })
+    }
+
     /// Name and place on the disk in bytes, for logs.
     pub fn describe(&self) -> (&'static str, u64) {
         match self {

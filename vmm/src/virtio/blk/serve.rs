@@ -1,20 +1,29 @@
 //! The thread of a block device: waits for the doorbell, takes requests in order, does them one by one on the disk. In
 //! order and one by one means that a FLUSH is answered only after everything answered before it is durable.
+//!
+//! A write for which the host has no room is not failed, because the guest would lose what it believes written and make its
+//! file system read-only: it is tried again until there is room or the device is reset, and meanwhile [`Trouble`] says so.
 
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use vm_memory::{GuestMemory as _, VolatileSlice};
 
 use super::config::SERIAL;
 use super::disk::Disk;
 use super::request::{Limits, Operation, Request, Status};
+use super::trouble::Trouble;
 use crate::memory::GuestMemory;
 use crate::rate_limit::RateLimit;
 use crate::virtio::device::Interrupt;
+use crate::virtio::panicking::Panicking;
 use crate::virtio::queue::{Chain, QueueError, Span, Virtqueue};
+
+/// How often a write that the host has no room for is tried.
+const RETRY: Duration = Duration::from_millis(500);
 
 /// The disk with what outlives a reset of the device.
 pub(super) struct Backend {
@@ -28,6 +37,8 @@ pub(super) struct Backend {
     /// A flush failed. The host may have dropped what it could not write, and would report the next flush as a success;
     /// so from here on only reads are served, until the image is opened anew.
     pub failed: bool,
+    /// Where a person learns what is wrong with the disk.
+    pub trouble: Trouble,
     pub warnings: RateLimit,
     /// A guest can break its queue and reset the device as often as it likes.
     pub broken: RateLimit,
@@ -47,6 +58,8 @@ pub(super) struct Worker {
 impl Worker {
     /// Serves until told to stop, or until the driver breaks the rules.
     pub fn run(mut self, backend: &mut Backend) {
+        let interrupt = Arc::clone(&self.interrupt);
+        let _told = Panicking::tells("blk", &*interrupt);
         while !self.stopping() {
             if let Err(error) = self.drain(backend) {
                 if let Some(suppressed) = backend.broken.allow() {
@@ -55,7 +68,10 @@ impl Worker {
                 }
                 return self.interrupt.needs_reset();
             }
-            self.queue.kick().wait();
+            // Waiting for room may have consumed the signal that came with the wish to stop.
+            if !self.stopping() {
+                self.queue.kick().wait();
+            }
         }
     }
 
@@ -69,7 +85,7 @@ impl Worker {
             self.queue.disable_doorbell()?;
             while !self.stopping() {
                 let Some(chain) = self.queue.pop()? else { break };
-                let written = self.serve(&chain, backend)?;
+                let Some(written) = self.serve(&chain, backend)? else { return Ok(()) };
                 self.queue.push(chain.head, written)?;
                 self.queue.publish()?;
             }
@@ -79,39 +95,71 @@ impl Worker {
         }
     }
 
-    /// Does one request and writes its status; returns how many bytes of the chain's writable part count as written.
-    fn serve(&self, chain: &Chain, backend: &mut Backend) -> Result<u32, QueueError> {
+    /// Does one request and writes its status; returns how many bytes of the chain's writable part count as written, or
+    /// `None` if the device was reset before the host had room for it.
+    fn serve(&self, chain: &Chain, backend: &mut Backend) -> Result<Option<u32>, QueueError> {
         let request = Request::parse(&self.queue, chain, self.limits)?;
         let (status, fills) = match &request.operation {
             Err(status) => (*status, false),
             Ok(operation) => {
-                (backend.perform(operation, self.queue.memory(), self.write_through), operation.fills_memory())
+                let Some(status) = self.perform(operation, backend) else { return Ok(None) };
+                (status, operation.fills_memory())
             }
         };
         self.queue.write(request.status_at, &[status as u8])?;
         // A chain holds less than 4 GiB.
-        Ok(if status == Status::Ok && fills { chain.writable_len() as u32 } else { 1 })
+        Ok(Some(if status == Status::Ok && fills { chain.writable_len() as u32 } else { 1 }))
+    }
+
+    /// Does an operation, waiting for room on the host as long as it takes. `None` if told to stop meanwhile.
+    fn perform(&self, operation: &Operation, backend: &mut Backend) -> Option<Status> {
+        loop {
+            let done = backend.perform(operation, self.queue.memory(), self.write_through);
+            if done.is_some() {
+                return done;
+            }
+            let until = Instant::now() + RETRY;
+            while Instant::now() < until && !self.stopping() {
+                // Doorbells count for nothing here: what they tell of is looked for after this request anyway.
+                self.queue.kick().wait_for(until.saturating_duration_since(Instant::now()));
+            }
+            if self.stopping() {
+                return None;
+            }
+        }
     }
 }
 
 impl Backend {
-    fn perform(&mut self, operation: &Operation, memory: &GuestMemory, write_through: bool) -> Status {
+    /// `None` if the host has no room for it now.
+    fn perform(&mut self, operation: &Operation, memory: &GuestMemory, write_through: bool) -> Option<Status> {
         let reads = operation.fills_memory();
         if self.failed && !reads {
-            return Status::IoError;
+            return Some(Status::IoError);
         }
-        let outcome = self.attempt(operation, memory).and_then(|()| match operation {
+        let attempt = self.attempt(operation, memory);
+        if operation.takes_room() {
+            match &attempt {
+                Err(error) if is_full(error) => {
+                    self.trouble.no_space(&self.path);
+                    return None;
+                }
+                Ok(()) => self.trouble.space(&self.path),
+                Err(_) => {}
+            }
+        }
+        let outcome = attempt.and_then(|()| match operation {
             Operation::Flush => self.flush(),
             _ if write_through && !reads => self.flush(),
             _ => Ok(()),
         });
-        match outcome {
+        Some(match outcome {
             Ok(()) => Status::Ok,
             Err(error) => {
                 self.warn(operation, &error);
                 Status::IoError
             }
-        }
+        })
     }
 
     fn attempt(&mut self, operation: &Operation, memory: &GuestMemory) -> io::Result<()> {
@@ -143,8 +191,7 @@ impl Backend {
         }
         self.disk.flush().inspect_err(|error| {
             self.failed = true;
-            let disk = self.path.display();
-            tracing::error!(%disk, %error, "Flushing the guest's disk failed: no more writes until it is opened anew");
+            self.trouble.flush_failed(&self.path, error);
         })
     }
 
@@ -152,16 +199,14 @@ impl Backend {
         // Of a failed flush `flush` has said all, whatever else was logged lately.
         let Some(suppressed) = (!self.failed).then(|| self.warnings.allow()).flatten() else { return };
         let disk = self.path.display();
-        match error.kind() {
-            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
-                tracing::warn!(%disk, suppressed, "No space left on the host for the guest's disk: its writes fail; free some");
-            }
-            _ => {
-                let (operation, offset) = operation.describe();
-                tracing::warn!(%disk, %error, operation, offset, suppressed, "Access to the guest's disk failed");
-            }
-        }
+        let (operation, offset) = operation.describe();
+        tracing::warn!(%disk, %error, operation, offset, suppressed, "Access to the guest's disk failed");
     }
+}
+
+/// Whether the host's file system, or the user's share of it, has no room.
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
 }
 
 /// Spans of guest memory as what the disk reads from or writes to.

@@ -14,7 +14,7 @@
 //!      │                device reset              │ peer has shut down both, or broke a rule, or
 //!      │                     ┌────────────────────┤ the handle went with unread bytes or did not get done in time
 //!      ▼                     ▼                    ▼
-//!   Closed(Refused)   Closed(Reset|Clean) ◄── Resetting: RST waits for room on the ring
+//!   Closed(Refused)   Closed(Reset|Clean) ◄── Resetting: RST waits for room on the ring, for a while
 //! ```
 //!
 //! Who answers whom follows Linux: whoever has received both SHUTDOWN bits answers RST, and whoever closes a socket sends
@@ -144,9 +144,32 @@ impl Connection {
         self.attached
     }
 
-    /// When to give up waiting for the guest, once the handle is gone.
-    pub fn deadline(&self) -> Option<Instant> {
-        self.deadline
+    /// Whether it waits for the guest no longer than to a deadline: its handle is gone, or its RST has no room on the ring.
+    pub fn is_timed(&self) -> bool {
+        self.deadline.is_some() || matches!(self.phase, Phase::Resetting(_))
+    }
+
+    /// Whether the guest has had its time; that of an RST begins when this is first asked.
+    pub fn is_late(&mut self, now: Instant) -> bool {
+        *self.deadline.get_or_insert(now + CLOSE_WAIT) <= now
+    }
+
+    /// Waits no longer. A guest that has no room even for an RST gets one when it speaks again.
+    pub fn give_up(&mut self, wakes: &mut Vec<Waker>) {
+        match self.phase {
+            Phase::Resetting(end) => self.close(end, wakes),
+            _ => self.abort(End::Reset, wakes),
+        }
+    }
+
+    /// Whether it holds memory for bytes, used or not.
+    pub fn holds_memory(&self) -> bool {
+        self.rx.holds_memory() || self.tx.holds_memory()
+    }
+
+    /// Gives memory back that was not used since the last call; whether there is more that the next call may give back.
+    pub fn rest(&mut self) -> bool {
+        self.rx.rest() | self.tx.rest()
     }
 
     /// Handles a packet of the guest that is addressed to this connection.

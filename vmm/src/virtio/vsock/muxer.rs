@@ -22,8 +22,10 @@ pub const MAX_CONNECTIONS: usize = 4096;
 pub const MAX_FROM_GUEST: usize = 1024;
 /// Connections that wait in a listener for `accept`.
 pub const MAX_BACKLOG: usize = 128;
-/// How often deadlines of dropped handles are looked at.
+/// How often deadlines are looked at.
 const TICK: Duration = Duration::from_secs(1);
+/// Buffers that nothing went through between two looks, so long apart, give their memory back.
+const REST: Duration = Duration::from_secs(10);
 
 /// Names a connection for the life of the muxer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -59,6 +61,9 @@ pub struct Muxer {
     leaving: HashSet<Id>,
     clock: Instant,
     next_tick: Option<Instant>,
+    /// Some connection may hold memory that it does not use.
+    holding: bool,
+    next_rest: Option<Instant>,
     attention: bool,
     dropped: RateLimit,
     broken: RateLimit,
@@ -82,6 +87,8 @@ impl Muxer {
             leaving: HashSet::new(),
             clock: Instant::now(),
             next_tick: None,
+            holding: false,
+            next_rest: None,
             attention: false,
             dropped: RateLimit::default(),
             broken: RateLimit::default(),
@@ -231,14 +238,18 @@ impl Muxer {
     /// Brings the tables in line with a connection that has just changed. Every change ends here.
     pub(super) fn settle(&mut self, id: Id) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
-        let deadline = entry.connection.deadline();
+        let timed = entry.connection.is_timed();
+        if entry.connection.holds_memory() && !self.holding {
+            // For the service to come back when it may be given back.
+            (self.holding, self.attention) = (true, true);
+        }
         if entry.connection.outgoing(usize::MAX).is_some() && !entry.queued {
             entry.queued = true;
             self.ready.push_back(id);
             self.attention = true;
             self.compact_ready();
         }
-        if deadline.is_some() {
+        if timed {
             self.leaving.insert(id);
         } else {
             self.leaving.remove(&id);
@@ -270,9 +281,10 @@ impl Muxer {
         }
     }
 
-    /// Resets connections whose handle is gone and whose guest has had its time. Cheap when called often.
+    /// Resets connections whose guest has had its time, and lets idle ones give their memory back. Cheap when called often.
     pub fn advance(&mut self, now: Instant) {
         self.clock = now;
+        self.rest(now);
         if self.leaving.is_empty() {
             self.next_tick = None;
             return;
@@ -281,23 +293,36 @@ impl Muxer {
             return;
         }
         self.next_tick = Some(now + TICK);
-        let late: Vec<Id> = self.leaving.iter().copied().filter(|id| self.is_late(*id, now)).collect();
-        for id in late {
-            if let Some(entry) = self.entries.get_mut(&id) {
-                entry.connection.abort(End::Reset, &mut self.wakes);
+        let leaving: Vec<Id> = self.leaving.iter().copied().collect();
+        for id in leaving {
+            let Some(entry) = self.entries.get_mut(&id) else {
+                self.leaving.remove(&id);
+                continue;
+            };
+            if entry.connection.is_late(now) {
+                entry.connection.give_up(&mut self.wakes);
+                self.settle(id);
             }
-            self.settle(id);
         }
     }
 
-    fn is_late(&self, id: Id, now: Instant) -> bool {
-        let deadline = self.entries.get(&id).and_then(|entry| entry.connection.deadline());
-        deadline.is_none_or(|deadline| deadline <= now)
+    fn rest(&mut self, now: Instant) {
+        if !self.holding {
+            self.next_rest = None;
+            return;
+        }
+        if now < *self.next_rest.get_or_insert(now + REST) {
+            return;
+        }
+        self.holding = self.entries.values_mut().fold(false, |more, entry| entry.connection.rest() | more);
+        self.next_rest = self.holding.then(|| now + REST);
     }
 
     /// When [`advance`](Self::advance) is due, if it is.
     pub fn deadline(&self) -> Option<Instant> {
-        (!self.leaving.is_empty()).then(|| self.next_tick.unwrap_or(self.clock))
+        let tick = (!self.leaving.is_empty()).then(|| self.next_tick.unwrap_or(self.clock));
+        let rest = self.holding.then(|| self.next_rest.unwrap_or(self.clock + REST));
+        tick.into_iter().chain(rest).min()
     }
 
     /// The driver reset the device: every connection that it knew of is gone, and nothing is owed to it.

@@ -11,12 +11,14 @@ pub struct ByteRing {
     start: usize,
     len: usize,
     limit: usize,
+    /// Something went in or out since the last [`rest`](ByteRing::rest).
+    used: bool,
 }
 
 impl ByteRing {
     /// An empty ring that holds at most `limit` bytes. Allocates nothing yet.
     pub fn new(limit: usize) -> Self {
-        Self { storage: Vec::new(), start: 0, len: 0, limit }
+        Self { storage: Vec::new(), start: 0, len: 0, limit, used: false }
     }
 
     /// Bytes queued.
@@ -39,6 +41,21 @@ impl ByteRing {
         (self.storage, self.start, self.len) = (Vec::new(), 0, 0);
     }
 
+    /// Whether it holds memory, used or not.
+    pub fn holds_memory(&self) -> bool {
+        !self.storage.is_empty()
+    }
+
+    /// Gives the memory back if it is empty and nothing went in or out since the last call; whether there is memory that the
+    /// next call may give back.
+    pub fn rest(&mut self) -> bool {
+        let used = std::mem::take(&mut self.used);
+        if self.is_empty() && !used {
+            self.clear();
+        }
+        self.is_empty() && self.holds_memory()
+    }
+
     /// Two slices, together `want` bytes (at most [`room`](Self::room)), to be filled and then [`commit`](Self::commit)ted.
     pub fn spare(&mut self, want: usize) -> (&mut [u8], &mut [u8]) {
         let want = want.min(self.room());
@@ -58,6 +75,7 @@ impl ByteRing {
     pub fn commit(&mut self, count: usize) {
         debug_assert!(self.len + count <= self.storage.len());
         self.len += count;
+        self.used = true;
     }
 
     /// Appends as much of `data` as fits; returns how much that was.
@@ -81,6 +99,7 @@ impl ByteRing {
     pub fn consume(&mut self, count: usize) {
         debug_assert!(count <= self.len);
         self.len -= count;
+        self.used = true;
         self.start = if self.len == 0 { 0 } else { (self.start + count) % self.storage.len() };
     }
 
@@ -104,6 +123,20 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn memory_goes_back_when_nothing_moved_between_two_rests_and_never_with_bytes_in_it() {
+        let mut ring = ByteRing::new(20_000);
+        assert!(!ring.rest() && !ring.holds_memory());
+        ring.append(&[7; 9000]);
+        assert!(!ring.rest() && !ring.rest(), "what holds bytes is not waited for");
+        assert_eq!(ring.peek(9001).0, [7; 9000]);
+        ring.consume(9000);
+        assert!(ring.rest(), "it was in use until now");
+        assert!(!ring.rest() && !ring.holds_memory());
+        ring.append(b"again");
+        assert_eq!(ring.peek(9).0, b"again");
+    }
 
     proptest! {
         #[test]

@@ -14,6 +14,7 @@ use super::packet::{HEADER_LEN, Header};
 use super::spans::Cursor;
 use crate::kick::Kick;
 use crate::virtio::device::Interrupt;
+use crate::virtio::panicking::Panicking;
 use crate::virtio::queue::{Chain, QueueError, Virtqueue};
 
 /// Packets taken from or put on a ring in one round, so that a guest that never stops cannot keep a worker thread.
@@ -97,6 +98,7 @@ impl Service {
     /// Serves what is there, on both rings.
     pub fn round(&self) -> Next {
         let mut slot = self.rings.lock().unwrap_or_else(PoisonError::into_inner);
+        let _told = Panicking::tells("vsock", &*self.interrupt);
         let Some(rings) = slot.as_mut() else { return Next::Stop };
         let outcome = rings.round(&self.shared);
         let next = outcome.unwrap_or_else(|error| {

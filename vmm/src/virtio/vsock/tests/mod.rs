@@ -7,5 +7,6 @@ mod catalogue;
 mod device;
 mod guest;
 mod half_close;
+mod idle;
 mod model;
 mod service;
