@@ -16,6 +16,7 @@ pub fn cases() -> Vec<Case> {
         Case { name: "shell_runs_in_the_guest_and_codes_pass", run: shell },
         Case { name: "logs_show_each_source", run: logs },
         Case { name: "context_is_ours_and_current", run: context },
+        Case { name: "clock_is_right_again_after_a_pause", run: clock },
         Case { name: "data_survives_stop_and_start", run: survives_stop },
         Case { name: "two_starts_at_once_give_one_machine", run: two_starts },
         Case { name: "data_survives_kill_9_of_the_daemon", run: survives_kill },
@@ -71,6 +72,28 @@ fn context(s: &Session) -> Result<()> {
     same("current context", s.out(&["context", "show"])?, "lighter".to_owned())?;
     let config: Value = serde_json::from_slice(&std::fs::read(s.dir.join("docker/config.json"))?)?;
     same("the user's own key", config["lighterTestsOwnKey"].as_str(), Some("kept"))
+}
+
+/// A computer that slept is played by a daemon that was stopped for a while, and a guest whose clock is wrong by years.
+fn clock(s: &Session) -> Result<()> {
+    use rustix::process::{Pid, Signal, kill_process};
+    let off = || -> Result<u64> {
+        let guest: u64 = s.lighter(["shell", "date", "+%s"]).ok()?.text().parse()?;
+        let ours = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs();
+        Ok(guest.abs_diff(ours))
+    };
+    s.lighter(["shell", "date", "-s", "2001-02-03 04:05:06"]).ok()?;
+    ensure!(off()? > 1_000_000, "the guest's clock could not be set wrong");
+    let daemon = status_json(s)?["pid"].as_u64().context("no pid")?;
+    let daemon = Pid::from_raw(i32::try_from(daemon)?).context("pid 0")?;
+    kill_process(daemon, Signal::STOP)?;
+    std::thread::sleep(Duration::from_secs(10));
+    kill_process(daemon, Signal::CONT)?;
+    let end = std::time::Instant::now() + s.seconds(60);
+    while off()? > 2 {
+        ensure!(std::time::Instant::now() < end, "the guest's clock is still wrong by {} s", off()?);
+    }
+    Ok(())
 }
 
 /// Writes a word to a volume.

@@ -3,6 +3,7 @@
 
 pub mod build;
 pub mod containers;
+pub mod disk;
 pub mod images;
 pub mod lifecycle;
 pub mod streams;
@@ -133,7 +134,8 @@ fn busybox_tar(busybox: &Path) -> Result<Vec<u8>> {
     Ok(std::fs::read(tar)?)
 }
 
-/// All cases, in the order in which they run. Those of `wake` and `lifecycle` stop and start the machine, so they come last.
+/// All cases, in the order in which they run. Those of `wake`, `disk` and `lifecycle` stop and start the machine, so they
+/// come last.
 pub fn all() -> Vec<Case> {
     let mut cases = containers::cases();
     cases.extend(streams::cases());
@@ -141,6 +143,7 @@ pub fn all() -> Vec<Case> {
     cases.extend(images::cases());
     cases.extend(build::cases());
     cases.extend(wake::cases());
+    cases.extend(disk::cases());
     cases.extend(lifecycle::cases());
     cases
 }
