@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use lighter_vmm::{EngineKind, MachineConfig};
+use tokio::sync::watch;
 
 use crate::guest::{BoxFuture, BoxedStream};
 
@@ -69,6 +70,8 @@ pub trait Machine: Send + Sync + 'static {
     fn wait(&self) -> BoxFuture<'_, End>;
     /// Ends it without asking the guest; returns when its threads and children are gone.
     fn kill(&self) -> BoxFuture<'_, ()>;
+    /// What is wrong with its disks, for a person; `None` is nothing.
+    fn trouble(&self) -> watch::Receiver<Option<String>>;
     /// VM exits by reason so far, where the engine counts them.
     fn exits(&self) -> BTreeMap<String, u64>;
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use lighter_vmm::virtio::vsock;
 use lighter_vmm::{EngineKind, MachineConfig, Stop, hv};
+use tokio::sync::watch;
 
 use crate::guest::{BoxFuture, BoxedStream};
 use crate::machine::{Cause, Chosen, End, GuestImage, Incoming, Machine, Platform};
@@ -63,6 +64,10 @@ impl Machine for Running {
 
     fn kill(&self) -> BoxFuture<'_, ()> {
         Box::pin(self.0.kill())
+    }
+
+    fn trouble(&self) -> watch::Receiver<Option<String>> {
+        self.0.trouble()
     }
 
     fn exits(&self) -> BTreeMap<String, u64> {

@@ -21,6 +21,8 @@ pub struct View {
     pub phase: Phase,
     /// Why it is broken, or what is wrong.
     pub reason: Option<String>,
+    /// What is wrong with the machine's disks while it runs.
+    pub trouble: Option<String>,
     /// Stages of the last start, and of the stop behind it.
     pub stages: Vec<Stage>,
     /// When that start began.
@@ -52,6 +54,7 @@ impl Board {
         let view = View {
             phase,
             reason: None,
+            trouble: None,
             stages: Vec::new(),
             since,
             starts: 0,
@@ -148,6 +151,11 @@ impl Board {
     /// Writes what is wrong with a machine that goes on running, or that nothing is any more.
     pub fn complain(&self, reason: Option<String>) {
         self.view.send_modify(|view| view.reason = reason);
+    }
+
+    /// Writes what is wrong with the machine's disks, or that nothing is.
+    pub fn trouble(&self, trouble: Option<String>) {
+        self.view.send_modify(|view| view.trouble = trouble);
     }
 
     /// Writes what was found out about the engine and the guest.

@@ -8,10 +8,12 @@
 //! ```
 //! Whatever the way, when [`Lifecycle::live`] returns the machine is off, and nothing holds its memory or its disk.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lighter_protocol::Event;
+use tokio::sync::watch;
 
 use super::ascent::{ascend, stage_text};
 use super::board::Board;
@@ -21,7 +23,7 @@ use super::fault::Fault;
 use super::hello::{Events, Welcome};
 use super::memory::Memory;
 use super::wish::{How, Inbox};
-use super::{console::ConsoleTail, patience::Patience, shutdown, timeline};
+use super::{clock, console::ConsoleTail, patience::Patience, shutdown, timeline};
 use crate::control::Phase;
 use crate::home::Profile;
 use crate::machine::{End, Machine, Platform};
@@ -159,8 +161,11 @@ impl Lifecycle<'_> {
         let since = Instant::now();
         let mut goodbye = false;
         let mut listening = true;
+        let (machine, board) = (Arc::clone(&running.machine), Arc::clone(&self.board));
+        let mut care = pin!(async move { tokio::join!(tell(&board, machine.trouble()), clock::keep(&*machine)) });
         loop {
             tokio::select! {
+                _ = &mut care => {}
                 how = self.inbox.stop() => {
                     self.stop(running, how).await;
                     return Outcome::Ended;
@@ -237,6 +242,17 @@ impl Lifecycle<'_> {
         self.board.stage("kill", "switching the machine off");
         running.machine.kill().await;
         drop(running.events);
+    }
+}
+
+/// Writes on the board what is wrong with the machine's disks.
+async fn tell(board: &Board, mut trouble: watch::Receiver<Option<String>>) {
+    loop {
+        let now = trouble.borrow_and_update().clone();
+        board.trouble(now);
+        if trouble.changed().await.is_err() {
+            return;
+        }
     }
 }
 

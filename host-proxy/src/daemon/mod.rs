@@ -23,6 +23,8 @@ mod backoff;
 pub mod board;
 /// From settings to a machine's configuration.
 mod boot;
+/// Keeps the guest's clock right.
+mod clock;
 /// The guest's last printed lines.
 mod console;
 /// The data disk.

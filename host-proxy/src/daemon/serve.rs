@@ -66,10 +66,12 @@ impl Desk {
             let settings = Settings::new(&settings::load(&config).ok()?, Host::here(), &config).ok()?;
             Some((settings.cpus, settings.memory_bytes))
         });
+        // What waits for a disk matters more than what dockerd says, which may be waiting for it.
+        let trouble = view.trouble.clone().filter(|_| view.phase == Phase::Running);
         Status {
             profile: self.profile.name().to_string(),
             state: view.phase,
-            reason: view.reason.clone(),
+            reason: trouble.or_else(|| view.reason.clone()),
             engine: view.engine.clone(),
             docker_host: self.profile.docker_host(),
             cpus: size.map(|(cpus, _)| cpus),

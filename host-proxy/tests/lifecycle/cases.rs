@@ -243,6 +243,17 @@ cases! {
         lab.assert_clean();
     }
 
+    fn x5_a_host_without_space_is_told_by_status_while_the_machine_runs() {
+        let lab = Lab::new();
+        lab.mode("full");
+        lab.ok(&["start"]);
+        eventually("the reason", || lab.status()["reason"] == "The host has no space left");
+        assert_eq!(lab.status()["state"], "running");
+        lab.ok(&["stop"]);
+        assert_eq!(lab.status()["reason"], serde_json::Value::Null);
+        lab.assert_clean();
+    }
+
     fn the_first_request_waits_for_a_machine_that_starts() {
         let lab = Lab::new();
         lab.mode("gate");

@@ -110,6 +110,11 @@ impl Machine for InMemory {
         Box::pin(async {})
     }
 
+    fn trouble(&self) -> watch::Receiver<Option<String>> {
+        let full = mode(&self.guest.dir) == "full";
+        watch::channel(full.then(|| "The host has no space left".to_owned())).1
+    }
+
     fn exits(&self) -> BTreeMap<String, u64> {
         BTreeMap::from([("hlt".to_owned(), 7)])
     }
