@@ -27,6 +27,7 @@ fn reaper() -> &'static Reaper {
 /// A session and the host's end of it.
 struct Host {
     frames: Frames,
+
     session: JoinHandle<bool>,
 }
 
@@ -117,6 +118,26 @@ fn input_arrives_whole_and_its_end_too() {
     host.send(StreamFrame::Stdin(Vec::new()));
     let (out, _, code) = host.collect();
     assert_eq!((out.trim(), code), ("2097152", 0));
+}
+
+#[test]
+fn input_that_came_with_the_last_that_had_room_is_not_left_behind() {
+    // A pipe that takes at once all that a session holds back, so that nothing but the session itself can go on; and output
+    // that keeps the session from looking at its input until all of that is there: how much that takes is the kernel's choice.
+    for chunks in 3..9 {
+        let output = chunks * 65_536;
+        let program =
+            format!("fcntl(STDIN, 1031, 1 << 20) or die; $| = 1; print 'x' x {output}; undef $/; print length <STDIN>");
+        let mut host = Host::started(&["/usr/bin/perl", "-e", &program], None);
+        rustix::net::sockopt::set_socket_send_buffer_size(&host.frames, 1 << 20).unwrap();
+        std::thread::sleep(Duration::from_millis(300));
+        for _ in 0..8 {
+            host.send(StreamFrame::Stdin(vec![b'x'; 32 * 1024]));
+        }
+        host.send(StreamFrame::Stdin(Vec::new()));
+        let (out, err, code) = host.collect();
+        assert_eq!((out.trim_start_matches('x'), err.as_str(), code), ("262144", "", 0), "{chunks}");
+    }
 }
 
 #[test]

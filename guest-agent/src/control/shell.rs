@@ -118,7 +118,7 @@ impl Session {
         let mut last_output = ended.is_none().then(|| Instant::now() + LAST_OUTPUT);
         let mut after_end = 0;
         loop {
-            self.take_frames(frames)?;
+            let more_here = self.take_frames(frames)?;
             self.write_input();
             let sent = self.send_output(frames)?;
             after_end += if last_output.is_some() { sent } else { 0 };
@@ -129,7 +129,8 @@ impl Session {
                 frames.finish(deadline());
                 return Ok(());
             }
-            if sent > 0 {
+            // What has been received already is announced by nothing any more.
+            if sent > 0 || (more_here && !self.is_full()) {
                 continue;
             }
             if self.wait(frames, ended.as_ref(), last_output)? {
@@ -142,7 +143,7 @@ impl Session {
     /// Waits until something can move. `true` if the program has ended.
     fn wait(&self, frames: &Frames, ended: Option<&OwnedFd>, until: Option<Instant>) -> Result<bool, FrameError> {
         // While the program does not take its input the host is not read, but its hanging up must be seen.
-        let full = self.pending.len() >= INPUT_LIMIT;
+        let full = self.is_full();
         let mut fds = Vec::with_capacity(5);
         fds.push(PollFd::new(frames, if full { PollFlags::RDHUP } else { PollFlags::IN }));
         if let Some(ended) = ended {
@@ -159,10 +160,15 @@ impl Session {
         Ok(ended.is_some() && !fds[1].revents().is_empty())
     }
 
-    /// Takes what the host has sent. Its hanging up is an error: the session has no other end before the program's.
-    fn take_frames(&mut self, frames: &mut Frames) -> Result<(), FrameError> {
+    fn is_full(&self) -> bool {
+        self.pending.len() >= INPUT_LIMIT
+    }
+
+    /// Takes what the host has sent, while there is room for it; whether it stopped for that. The host's hanging up is an
+    /// error: the session has no other end before the program's.
+    fn take_frames(&mut self, frames: &mut Frames) -> Result<bool, FrameError> {
         loop {
-            while self.pending.len() < INPUT_LIMIT {
+            while !self.is_full() {
                 match frames.stream_frame()? {
                     None => break,
                     Some(StreamFrame::Stdin(bytes)) if bytes.is_empty() => self.input_ended = true,
@@ -174,11 +180,11 @@ impl Session {
                     Some(_) => {}
                 }
             }
-            if self.pending.len() >= INPUT_LIMIT {
-                return Ok(());
+            if self.is_full() {
+                return Ok(true);
             }
             match frames.fill()? {
-                None => return Ok(()),
+                None => return Ok(false),
                 Some(0) => return Err(FrameError::Cut),
                 Some(_) => {}
             }
