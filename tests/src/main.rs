@@ -9,6 +9,7 @@ mod packages;
 mod process;
 mod products;
 mod rig;
+mod soak;
 mod suite;
 
 use std::process::ExitCode;
@@ -29,14 +30,14 @@ struct Cli {
 enum Verb {
     /// Build everything, start the machine and run a container through the docker CLI.
     Demo,
-    /// Run the tests: all of them, or the named suites (check, unit, software, kvm), or cases of one suite.
+    /// Run the tests: all of them, or the named suites (check, unit, load, software, kvm), or cases of one suite.
     Test {
         /// Suites, then words that select cases by name.
         words: Vec<String>,
     },
     /// Measure, and print a table.
     Bench {
-        /// What to measure: boot, or of it only microvm.
+        /// What to measure: boot, or of it only microvm; proxy, proxy-software.
         #[arg(required = true)]
         names: Vec<String>,
         /// Runs of each; the table shows medians.
@@ -45,6 +46,15 @@ enum Verb {
         /// Also write every figure to this file.
         #[arg(long)]
         json: Option<std::path::PathBuf>,
+    },
+    /// Load the Docker API proxy for long: a thousand clients, then long streams, then very many requests.
+    Soak {
+        /// What to load: proxy.
+        #[arg(value_parser = ["proxy"])]
+        what: String,
+        /// How long the thousand clients stay.
+        #[arg(long, default_value_t = 30)]
+        minutes: u64,
     },
     /// Run each fuzz target for so many seconds (needs a nightly toolchain and cargo-fuzz).
     Fuzz {
@@ -78,6 +88,7 @@ fn main() -> ExitCode {
         Verb::Demo => demo::run(),
         Verb::Test { words } => suite::run(&words),
         Verb::Bench { names, rounds, json } => bench::run(&names, rounds, json.as_deref()),
+        Verb::Soak { what: _, minutes } => soak::run(std::time::Duration::from_secs(minutes * 60)),
         Verb::Fuzz { seconds } => fuzz::run(seconds),
         Verb::InsideBench { tools, rounds } => bench::microvm::inside(&tools, rounds),
         Verb::Image => image::ensure().map(|folder| println!("{}", folder.display())),

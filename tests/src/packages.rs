@@ -32,6 +32,10 @@ pub const TEST: &[Package] = &[
     Package { name: "gcc-mingw-w64-x86-64", probe: "x86_64-w64-mingw32-gcc" },
 ];
 
+/// For measuring the API proxy: what it is compared with, and what counts its system calls.
+pub const PROXY_BENCH: &[Package] =
+    &[Package { name: "socat", probe: "socat" }, Package { name: "strace", probe: "strace" }];
+
 /// The docker CLI, under the names that releases give it.
 const DOCKER_CLI: &[&str] = &["docker-cli", "docker.io"];
 

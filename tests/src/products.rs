@@ -48,6 +48,19 @@ pub fn demo() -> Result<PathBuf> {
     guest_program("lighter-demo")
 }
 
+/// Builds the measuring client for a container and returns its path.
+pub fn meter() -> Result<PathBuf> {
+    guest_program("lighter-meter")
+}
+
+/// Builds the proxy's rig, optimised as the product is, and returns its path.
+pub fn proxy_rig() -> Result<PathBuf> {
+    cargo(["build", "--quiet", "--release", "-p", "lighter", "--example", "proxy_rig"]).show()?;
+    let path = target_dir()?.join("release/examples/proxy_rig");
+    ensure!(path.is_file(), "cargo built no {}", path.display());
+    Ok(path)
+}
+
 fn guest_program(name: &str) -> Result<PathBuf> {
     ensure_target(GUEST_TARGET)?;
     cargo(["build", "--quiet", "-p", name, "--profile", "agent", "--target", GUEST_TARGET]).show()?;

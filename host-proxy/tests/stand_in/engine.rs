@@ -5,6 +5,7 @@
 use std::{io, sync::Arc};
 
 use sha2::{Digest, Sha256};
+use super::bulk::{self, Then};
 use tokio::{
     io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, ReadHalf, WriteHalf, split},
     sync::{Notify, mpsc},
@@ -33,6 +34,8 @@ struct Request {
     method: String,
     path: String,
     body: Vec<u8>,
+    /// The client wants no other answer on this connection.
+    last: bool,
 }
 
 impl Engine {
@@ -55,6 +58,11 @@ impl Engine {
         while let Some(request) = read_request(&mut from).await? {
             let path = request.path.split('?').next().unwrap();
             let path = path.strip_prefix("/v1.45").unwrap_or(path).to_owned();
+            match bulk::serve(&path, &mut from, &mut to).await.transpose()? {
+                Some(Then::End) => return Ok(()),
+                Some(Then::Next) => continue,
+                None => {}
+            }
             match (request.method.as_str(), path.as_str()) {
                 ("HEAD", "/_ping") => to.write_all(head("200 OK", 2).as_bytes()).await?,
                 ("GET", "/_ping") => answer(&mut to, "200 OK", "OK").await?,
@@ -78,6 +86,9 @@ impl Engine {
                     answer(&mut to, "200 OK", &json).await?;
                 }
                 _ => answer(&mut to, "404 Not Found", r#"{"message":"not in this stand-in"}"#).await?,
+            }
+            if request.last {
+                return to.shutdown().await;
             }
         }
         Ok(())
@@ -168,5 +179,6 @@ async fn read_request(from: &mut (impl AsyncBufReadExt + Unpin)) -> io::Result<O
         body.resize(length.parse().map_err(io::Error::other)?, 0);
         from.read_exact(&mut body).await?;
     }
-    Ok(Some(Request { method: words.next().unwrap(), path: words.next().unwrap(), body }))
+    let last = field("connection:").is_some_and(|value| value.eq_ignore_ascii_case("close"));
+    Ok(Some(Request { method: words.next().unwrap(), path: words.next().unwrap(), body, last }))
 }

@@ -2,6 +2,7 @@
 //! dockerd byte by byte. The client's side of a proxied connection is an [`End`] too. The `docker_*` tests use it.
 #![allow(dead_code, clippy::unwrap_used, missing_docs)]
 
+pub mod bulk;
 pub mod engine;
 pub mod talk;
 

@@ -5,7 +5,8 @@ mod boot;
 mod exit_reasons;
 pub mod microvm;
 mod own_start;
-mod private_memory;
+pub mod private_memory;
+pub mod proxy;
 
 use std::path::Path;
 
@@ -23,7 +24,9 @@ pub fn run(names: &[String], rounds: u32, json: Option<&Path>) -> Result<()> {
         let found = match name.as_str() {
             "boot" => boot::run(&Tools::prepare()?, rounds)?,
             "microvm" => microvm::compare(&Tools::prepare()?, rounds)?,
-            _ => bail!("no bench is named `{name}`; there are boot and its part microvm"),
+            "proxy" => proxy::run(rounds)?,
+            "proxy-software" => proxy::software::run(&Tools::prepare()?, rounds)?,
+            _ => bail!("no bench is named `{name}`; there are boot, its part microvm, proxy and proxy-software"),
         };
         figures.insert(name.clone(), found);
     }

@@ -38,6 +38,12 @@ const SUITES: &[Suite] = &[
     },
     Suite { name: "unit", about: "native tests of every crate", lane: Lane::Before, run: |_| unit::run() },
     Suite {
+        name: "load",
+        about: "a thousand clients on the API proxy for two minutes",
+        lane: Lane::Host,
+        run: |_| crate::soak::run(std::time::Duration::from_secs(120)),
+    },
+    Suite {
         name: "software",
         about: "docker CLI against a guest under the software engine",
         lane: Lane::Host,

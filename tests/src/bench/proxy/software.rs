@@ -1,0 +1,122 @@
+//! `bench proxy-software`: the whole way of a request, from a client on the host over the real vsock to the real dockerd of a
+//! guest under the software engine, beside the same request by the same client in a container beside dockerd, on dockerd's
+//! own socket, in turn. Emulation slows the guest's half many times over and the host's not at all, so only ratios are of
+//! use, and they flatter the host's half.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+use super::syscalls;
+use crate::bench::{median, private_memory};
+use crate::docker::{BUSYBOX, Session};
+use crate::packages;
+use crate::products;
+use crate::rig::software;
+use crate::rig::tools::Tools;
+
+/// Requests in one sample.
+const COUNT: usize = 200;
+/// What is asked for, and how.
+const ASKED: &[(&str, &str)] =
+    &[("kept", "/_ping"), ("kept", "/containers/json"), ("kept", "/info"), ("fresh", "/_ping")];
+/// The share by which the way through lighter may exceed its parts.
+const GOAL: f64 = 1.3;
+/// dockerd's socket as the container sees it.
+const SOCKET: &str = "/docker.sock";
+
+/// One round: p50 in microseconds by what was measured.
+type Round = BTreeMap<String, f64>;
+
+/// Starts a machine, measures, and prints the table.
+pub fn run(tools: &Tools, rounds: u32) -> Result<Value> {
+    packages::ensure(packages::PROXY_BENCH)?;
+    let meter = products::meter()?;
+    let dir = tempfile::Builder::new().prefix("lb").tempdir_in("/tmp")?;
+    let session = software::session(tools, dir.path(), "software", 1)?;
+    let result = measure(&session, &meter, rounds);
+    drop(session.lighter(["stop", "--force"]).finish());
+    if result.is_err() {
+        software::tails(&session);
+    }
+    result
+}
+
+fn measure(session: &Session, meter: &PathBuf, rounds: u32) -> Result<Value> {
+    let start = session.lighter(["start", "--engine", "software", "--cpus", "2", "--memory", "1", "--disk", "20"]);
+    start.within(session.seconds(180)).ok()?;
+    session.import_busybox()?;
+    let mount = format!("/run/docker.sock:{SOCKET}");
+    // Docker's filter forbids containers vsock sockets, which the bare round trip needs.
+    let words = ["run", "-d", "--name", "meter", "--security-opt", "seccomp=unconfined", "-v", &mount];
+    session.docker(words.into_iter().chain([BUSYBOX, "sleep", "100000"])).ok()?;
+    session.docker(["cp"]).args([meter]).args(["meter:/meter"]).ok()?;
+    let status: Value = serde_json::from_slice(&session.lighter(["status", "--json"]).ok()?.stdout)?;
+    let pid = u32::try_from(status["pid"].as_u64().context("status names no pid")?)?;
+    let socket = session.dir.join("home/default/docker.sock");
+    let mut all = Vec::new();
+    for round in 0..rounds {
+        eprintln!("round {} of {rounds}", round + 1);
+        let mut figures = Round::from([("vsock".to_owned(), inside(session, &["vsock", &COUNT.to_string()])?)]);
+        for (way, path) in ASKED {
+            for turn in 0..2 {
+                if (round + turn) % 2 == 0 {
+                    let samples = match *way {
+                        "kept" => lighter_meter::kept(&socket, path, COUNT)?,
+                        _ => lighter_meter::fresh(&socket, path, COUNT)?,
+                    };
+                    let p50 = lighter_meter::percentile(&samples, 50) as f64 / 1e3;
+                    figures.insert(format!("lighter {way} {path}"), p50);
+                } else {
+                    let p50 = inside(session, &[way, SOCKET, path, &COUNT.to_string()])?;
+                    figures.insert(format!("dockerd {way} {path}"), p50);
+                }
+            }
+        }
+        all.push(figures);
+    }
+    let table = show(&all);
+    let calls = syscalls::count(pid, || Ok(drop(lighter_meter::kept(&socket, "/_ping", COUNT)?)))?;
+    let per_get = calls.values().sum::<f64>() / COUNT as f64;
+    let list: Vec<String> = calls
+        .iter()
+        .filter(|(_, calls)| **calls >= COUNT as f64 / 20.0)
+        .map(|(name, calls)| format!("{name} {:.2}", calls / COUNT as f64))
+        .collect();
+    println!("  system calls of the daemon per GET on a kept connection: {per_get:.2} ({})", list.join(", "));
+    let kib = private_memory::kib(u64::from(pid))?;
+    println!("  daemon's private memory: {kib} KiB");
+    Ok(json!({ "medians": table, "runs": all, "calls_per_get": per_get, "calls": calls, "private_kib": kib }))
+}
+
+/// Runs the client in the container; its p50 in microseconds.
+fn inside(session: &Session, words: &[&str]) -> Result<f64> {
+    let run = session.docker(["exec", "meter", "/meter"].iter().chain(words)).within(session.seconds(240));
+    let text = run.ok()?.text();
+    let nanos: f64 = text.split(' ').next().unwrap_or_default().parse().with_context(|| format!("figures: {text:?}"))?;
+    Ok(nanos / 1e3)
+}
+
+fn show(rounds: &[Round]) -> Value {
+    let of = |name: &str| median(&rounds.iter().filter_map(|round| round.get(name).copied()).collect::<Vec<_>>());
+    let vsock = of("vsock").unwrap_or_default();
+    println!("\nproxy over the real vsock, software engine, p50 in microseconds, medians of {} rounds", rounds.len());
+    println!("  a bare vsock round trip, guest to device and back: {vsock:.0}");
+    println!("  {:<26} {:>8} {:>8} {:>22} {:>6}", "", "dockerd", "lighter", "lighter/(dockerd+vsock)", "goal");
+    let mut table = serde_json::Map::from_iter([("vsock".to_owned(), json!(vsock))]);
+    for (way, path) in ASKED {
+        let name = format!("{way} {path}");
+        let key = |who: &str| format!("{who} {name}");
+        let ratios = rounds.iter().filter_map(|round| {
+            Some(round.get(&key("lighter"))? / (round.get(&key("dockerd"))? + round.get("vsock")?))
+        });
+        let ratio = median(&ratios.collect::<Vec<_>>()).unwrap_or_default();
+        let (own, ours) = (of(&key("dockerd")).unwrap_or_default(), of(&key("lighter")).unwrap_or_default());
+        let verdict = if ratio <= GOAL { "met" } else { "missed" };
+        println!("  {name:<26} {own:>8.0} {ours:>8.0} {ratio:>22.2} {verdict:>6}");
+        table.insert(name, json!({ "dockerd": own, "lighter": ours, "ratio": ratio }));
+    }
+    Value::Object(table)
+}

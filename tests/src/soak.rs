@@ -1,0 +1,114 @@
+//! `cargo xtask soak proxy`, and the suite `load`: the Docker API proxy under a thousand clients, long streams and very many
+//! requests, without a guest (see `bench/proxy/rig`). Nothing may be stuck, differ or be left behind; the daemon's memory and
+//! descriptors are read from outside. Time is never judged: only who waits for minutes is stuck.
+
+use std::io::Read;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use crate::bench::proxy::Rig;
+use crate::process::wait;
+
+/// Most private memory of the daemon under load.
+const MOST_KIB: u64 = 96 << 10;
+/// What the load may leave: a tenth, but not less than an allocator's granularity.
+const LEFT_PERCENT: u64 = 10;
+const LEFT_KIB: u64 = 1024;
+/// Bytes of a long stream, and how far it may move the daemon's memory.
+const STREAM: u64 = 10_000_000_000;
+const STREAM_KIB: u64 = 8 << 10;
+/// Requests with a connection each, and what all of them together may leave: ten bytes each would be too much.
+const REQUESTS: usize = 100_000;
+const REQUESTS_KIB: u64 = 1024;
+/// A load that has not ended so long after its time hangs.
+const STUCK: Duration = Duration::from_secs(300);
+
+/// A thousand clients for `time`, then the rest.
+pub fn run(time: Duration) -> Result<()> {
+    let rig = Rig::start()?;
+    // Code and tables that the first use of everything brings in are no leak.
+    thousand(&rig, Duration::from_secs(5))?;
+    let descriptors = rig.descriptors()?;
+    let before = rig.private_kib()?;
+    println!("   before: {before} KiB private, {descriptors} descriptors");
+    let (report, peak) = watched(&rig, || thousand(&rig, time))?;
+    println!("   {} s of 1 000 clients: {report}", time.as_secs());
+    rig.settle(descriptors)?;
+    let after = rig.private_kib()?;
+    println!("   peak {peak} KiB private; after it {after} KiB, {} descriptors", rig.descriptors()?);
+    ensure!(peak <= MOST_KIB, "the daemon took {peak} KiB of private memory, the limit is {MOST_KIB}");
+    let allowed = before + (before * LEFT_PERCENT / 100).max(LEFT_KIB);
+    ensure!(after <= allowed, "the daemon kept {after} KiB of private memory, {before} before");
+    streams(&rig)?;
+    requests(&rig, descriptors)
+}
+
+/// One load; fails if anything was stuck, failed or differed.
+fn thousand(rig: &Rig, time: Duration) -> Result<Value> {
+    let mut command = Command::new(&rig.program);
+    command.arg("load").arg(&rig.lighter).arg(time.as_secs().to_string());
+    let mut load = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("cannot run the load")?;
+    wait(&mut load, time + STUCK).context("the load")?;
+    let mut text = String::new();
+    load.stdout.take().context("no pipe")?.read_to_string(&mut text)?;
+    let report: Value = serde_json::from_str(&text).context("the load gave no report")?;
+    for fault in ["stuck", "differences", "failed"] {
+        ensure!(report[fault] == 0, "{fault}: {report}");
+    }
+    for kind in ["hijacked", "streaming", "short"] {
+        ensure!(report[kind].as_u64() > Some(0), "no {kind} client came through: {report}");
+    }
+    Ok(report)
+}
+
+/// Runs `work`; what it returned, and the most private memory that the daemon had meanwhile.
+fn watched<T>(rig: &Rig, work: impl FnOnce() -> Result<T>) -> Result<(T, u64)> {
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let watch = scope.spawn(|| {
+            let mut peak = 0;
+            while !over.load(Ordering::Relaxed) {
+                peak = peak.max(rig.private_kib()?);
+                std::thread::sleep(Duration::from_millis(200));
+            }
+            Ok(peak)
+        });
+        let done = work();
+        over.store(true, Ordering::Relaxed);
+        let peak: Result<u64> = watch.join().map_err(|_| anyhow::anyhow!("the watch panicked"))?;
+        Ok((done?, peak?))
+    })
+}
+
+/// Ten gigabytes each way.
+fn streams(rig: &Rig) -> Result<()> {
+    let path = format!("/stand-in/source/{STREAM}");
+    let before = rig.private_kib()?;
+    for way in ["to the client", "to the engine"] {
+        let stream = || match way {
+            "to the client" => Ok(lighter_meter::down(&rig.lighter, &path, STREAM)?),
+            _ => Ok(lighter_meter::up(&rig.lighter, "/stand-in/sink", STREAM)?),
+        };
+        let (_, peak) = watched(rig, stream).with_context(|| format!("10 GB {way}"))?;
+        let moved = peak.saturating_sub(before);
+        println!("   10 GB {way} moved private memory by {moved} KiB");
+        ensure!(moved < STREAM_KIB, "a stream {way} moved private memory by {moved} KiB, the limit is {STREAM_KIB}");
+    }
+    Ok(())
+}
+
+/// `docker ps` in a loop.
+fn requests(rig: &Rig, descriptors: usize) -> Result<()> {
+    let before = rig.private_kib()?;
+    let started = Instant::now();
+    drop(lighter_meter::fresh(&rig.lighter, "/v1.45/containers/json", REQUESTS)?);
+    rig.settle(descriptors)?;
+    let moved = rig.private_kib()?.saturating_sub(before);
+    println!("   {REQUESTS} requests in {} s left {moved} KiB private, no descriptor", started.elapsed().as_secs());
+    ensure!(moved < REQUESTS_KIB, "{REQUESTS} requests left {moved} KiB of private memory");
+    Ok(())
+}
