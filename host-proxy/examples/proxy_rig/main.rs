@@ -10,9 +10,9 @@
 
 mod load;
 mod machine;
-mod visits;
 #[path = "../../tests/stand_in/mod.rs"]
 mod stand_in;
+mod visits;
 
 use std::error::Error;
 use std::path::{Path, PathBuf};

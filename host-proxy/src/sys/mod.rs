@@ -19,3 +19,14 @@ pub mod login;
 #[cfg(target_os = "macos")]
 #[path = "unix/launchd.rs"]
 pub mod login;
+
+/// Freed memory and the system.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+mod glibc;
+
+/// Gives freed memory back to the system; `None` where the allocator does so by itself.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+pub const GIVE_BACK: Option<fn()> = Some(glibc::give_back);
+/// Gives freed memory back to the system; `None` where the allocator does so by itself.
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+pub const GIVE_BACK: Option<fn()> = None;

@@ -4,8 +4,8 @@
 
 use std::{io, sync::Arc};
 
-use sha2::{Digest, Sha256};
 use super::bulk::{self, Then};
+use sha2::{Digest, Sha256};
 use tokio::{
     io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, ReadHalf, WriteHalf, split},
     sync::{Notify, mpsc},

@@ -210,7 +210,8 @@ mod tests {
         std::fs::create_dir_all(&dir).expect("a scratch folder");
         let socket = dir.join("s");
         let listener = UnixListener::bind(&socket).expect("a socket");
-        let answers = ["HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nO"];
+        let answers =
+            ["HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nO"];
         let server = std::thread::spawn(move || {
             for answer in answers {
                 let (mut stream, _) = listener.accept().expect("a client");

@@ -71,7 +71,10 @@ fn sample(socket: &Path) -> Result<Figures> {
         ("2 GET, connection kept, p99 (us)", micros(&kept, 99)),
         ("3 GET, new connection, p50 (us)", micros(&fresh, 50)),
         ("4 GET, new connection, p99 (us)", micros(&fresh, 99)),
-        ("5 stream to the client (MiB/s)", mib(lighter_meter::down(socket, &format!("/stand-in/source/{BULK}"), BULK)?)),
+        (
+            "5 stream to the client (MiB/s)",
+            mib(lighter_meter::down(socket, &format!("/stand-in/source/{BULK}"), BULK)?),
+        ),
         ("6 stream to the engine (MiB/s)", mib(lighter_meter::up(socket, "/stand-in/sink", BULK)?)),
     ]))
 }
@@ -103,7 +106,7 @@ fn counters(rig: &Rig) -> Result<Value> {
     let before = rig.sleeps()?;
     drop(lighter_meter::kept(&rig.lighter, "/_ping", COUNTED)?);
     let sleeps = (rig.sleeps()? - before) as f64 / COUNTED as f64;
-    let calls = syscalls::count(rig.pid(), || Ok(drop(lighter_meter::kept(&rig.lighter, "/_ping", COUNTED)?)))?;
+    let calls = syscalls::count(rig.pid(), || lighter_meter::kept(&rig.lighter, "/_ping", COUNTED))?;
     let per_get: f64 = calls.values().sum::<f64>() / COUNTED as f64;
     let list: Vec<String> = calls
         .iter()
@@ -113,10 +116,8 @@ fn counters(rig: &Rig) -> Result<Value> {
     println!("  system calls per GET on a kept connection: {per_get:.2} ({})", list.join(", "));
     println!("  times a thread of the daemon goes to sleep, per GET: {sleeps:.2}");
     let bulk = BULK / 4;
-    let stream = syscalls::count(rig.pid(), || {
-        lighter_meter::down(&rig.lighter, &format!("/stand-in/source/{bulk}"), bulk)?;
-        Ok(())
-    })?;
+    let stream =
+        syscalls::count(rig.pid(), || lighter_meter::down(&rig.lighter, &format!("/stand-in/source/{bulk}"), bulk))?;
     let per_mib = stream.values().sum::<f64>() / (bulk >> 20) as f64;
     println!("  system calls per MiB of a stream to the client: {per_mib:.1}");
     Ok(json!({ "calls_per_get": per_get, "calls": calls, "sleeps_per_get": sleeps, "calls_per_mib": per_mib }))

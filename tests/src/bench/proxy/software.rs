@@ -78,7 +78,7 @@ fn measure(session: &Session, meter: &PathBuf, rounds: u32) -> Result<Value> {
         all.push(figures);
     }
     let table = show(&all);
-    let calls = syscalls::count(pid, || Ok(drop(lighter_meter::kept(&socket, "/_ping", COUNT)?)))?;
+    let calls = syscalls::count(pid, || lighter_meter::kept(&socket, "/_ping", COUNT))?;
     let per_get = calls.values().sum::<f64>() / COUNT as f64;
     let list: Vec<String> = calls
         .iter()
@@ -95,7 +95,8 @@ fn measure(session: &Session, meter: &PathBuf, rounds: u32) -> Result<Value> {
 fn inside(session: &Session, words: &[&str]) -> Result<f64> {
     let run = session.docker(["exec", "meter", "/meter"].iter().chain(words)).within(session.seconds(240));
     let text = run.ok()?.text();
-    let nanos: f64 = text.split(' ').next().unwrap_or_default().parse().with_context(|| format!("figures: {text:?}"))?;
+    let nanos: f64 =
+        text.split(' ').next().unwrap_or_default().parse().with_context(|| format!("figures: {text:?}"))?;
     Ok(nanos / 1e3)
 }
 

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::process::wait;
 
 /// Calls of each name that process `pid` makes during `work`.
-pub fn count(pid: u32, work: impl FnOnce() -> Result<()>) -> Result<BTreeMap<String, f64>> {
+pub fn count<T>(pid: u32, work: impl FnOnce() -> std::io::Result<T>) -> Result<BTreeMap<String, f64>> {
     let dir = tempfile::tempdir()?;
     let table = dir.path().join("calls");
     let mut command = Command::new("strace");
