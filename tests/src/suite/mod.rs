@@ -40,7 +40,7 @@ const SUITES: &[Suite] = &[
     Suite {
         name: "load",
         about: "a thousand clients on the API proxy for two minutes",
-        lane: Lane::Host,
+        lane: Lane::Before,
         run: |_| crate::soak::run(std::time::Duration::from_secs(120)),
     },
     Suite {
