@@ -65,8 +65,18 @@ impl Drop for Server {
 }
 
 impl Rig {
-    /// Builds and starts both.
+    /// Builds and starts both, the daemon as it is shipped.
     pub fn start() -> Result<Self> {
+        Self::start_with(&[])
+    }
+
+    /// The same with a daemon whose threads keep no freed chunks for themselves. Those caches are bounded, but each chunk in
+    /// them holds a page of the heap, a megabyte and more after a burst: a leak of that size would not be seen beside them.
+    pub fn start_for_leaks() -> Result<Self> {
+        Self::start_with(&[("GLIBC_TUNABLES", "glibc.malloc.tcache_count=0")])
+    }
+
+    fn start_with(environment: &[(&str, &str)]) -> Result<Self> {
         let program = products::proxy_rig()?;
         let dir = tempfile::Builder::new().prefix("lp").tempdir_in("/tmp")?;
         let (engine, home) = (dir.path().join("engine.sock"), dir.path().join("home"));
@@ -77,7 +87,7 @@ impl Rig {
         let mut command = Command::new(&program);
         command.args(["start", "--foreground", "--activate=false", "--cpus", "1", "--memory", "1", "--disk", "1"]);
         command.env("LIGHTER_RIG_ENGINE", &engine).env("LIGHTER_HOME", &home).env("DOCKER_CONFIG", dir.path());
-        command.stderr(Stdio::null());
+        command.envs(environment.iter().copied()).stderr(Stdio::null());
         let daemon = Server::start(command, &lighter)?;
         Ok(Self { engine, lighter, program, daemon, _engine, dir })
     }
