@@ -104,6 +104,10 @@ impl Machine for NoGuest {
         Box::pin(async {})
     }
 
+    fn trouble(&self) -> watch::Receiver<Option<String>> {
+        watch::channel(None).1
+    }
+
     fn exits(&self) -> BTreeMap<String, u64> {
         BTreeMap::new()
     }
