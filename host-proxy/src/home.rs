@@ -102,6 +102,11 @@ impl fmt::Display for ProfileName {
     }
 }
 
+/// Where sockets live whose profile has too long a path for them.
+pub fn short_root() -> PathBuf {
+    PathBuf::from(format!("/tmp/lighter-{}", files::user()))
+}
+
 /// `$LIGHTER_HOME`.
 #[derive(Debug, Clone)]
 pub struct Home {
@@ -138,7 +143,7 @@ impl Home {
         // Always the same place for the same profile, whatever the environment of the caller is.
         let digest = Sha256::digest(dir.as_os_str().as_encoded_bytes());
         let hash: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        let short_root = PathBuf::from(format!("/tmp/lighter-{}", files::user()));
+        let short_root = short_root();
         let short = short_root.join(hash);
         // The docker CLI reads the endpoint as a URL too, and stumbles over a percent sign.
         let usable = endpoint::fits(&dir.join("control.sock")) && !dir.as_os_str().as_encoded_bytes().contains(&b'%');

@@ -83,7 +83,7 @@ fn write(temporary: &Path, target: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = files::owner_only().create(true).truncate(true).write(true).open(temporary)?;
     file.write_all(bytes)?;
     if target.exists() {
-        files::copy_mode(target, temporary)?;
+        files::copy_owner_and_mode(target, temporary)?;
     }
     file.sync_all()
 }

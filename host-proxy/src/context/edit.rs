@@ -1,5 +1,8 @@
-//! Changes one string member of a JSON object and not a byte of the rest: the docker CLI's `config.json` holds other
-//! people's settings, in their order and their layout. Called by `context`.
+//! Changes one member of a JSON object and not a byte of the rest: the docker CLI's `config.json` holds other people's
+//! settings, in their order and their layout. Called by `files`.
+//!
+//! The docker CLI, a Go program, does not mind the case of a member's name, and of several that differ only in case the
+//! last one counts. So it is here.
 
 use std::ops::Range;
 
@@ -16,13 +19,10 @@ pub fn set(text: &str, key: &str, value: Option<&str>) -> Option<String> {
     let object: serde_json::Value = serde_json::from_str(text).ok()?;
     let empty = object.as_object()?.is_empty();
     let members = members(text)?;
-    let is_key = |member: &&Member| {
-        serde_json::from_str::<String>(text.get(key_span(text, member)).unwrap_or("")).is_ok_and(|name| name == key)
-    };
     let json = value.map(|value| serde_json::Value::from(value).to_string());
     let mut edited = text.to_owned();
-    // The last one counts when a key comes twice; the same is done to all. From behind, so that spans stay right.
-    let found: Vec<&Member> = members.iter().filter(is_key).collect();
+    // The same is done to all of that name. From behind, so that spans stay right.
+    let found: Vec<&Member> = members.iter().filter(|member| is_named(text, member, key)).collect();
     match &json {
         Some(json) if found.is_empty() => {
             let at = text.find('{')? + 1;
@@ -43,16 +43,42 @@ pub fn set(text: &str, key: &str, value: Option<&str>) -> Option<String> {
     let now: serde_json::Value = serde_json::from_str(&edited).ok()?;
     let mut wanted = object;
     let fields = wanted.as_object_mut()?;
-    match value {
-        Some(value) => fields.insert(key.to_owned(), value.into()),
-        None => fields.remove(key),
-    };
+    let mut names: Vec<String> = fields.keys().filter(|name| name.eq_ignore_ascii_case(key)).cloned().collect();
+    if names.is_empty() {
+        names.push(key.to_owned());
+    }
+    for name in names {
+        match value {
+            Some(value) => fields.insert(name, value.into()),
+            None => fields.remove(&name),
+        };
+    }
     (now == wanted).then_some(edited)
 }
 
-fn key_span(text: &str, member: &Member) -> Range<usize> {
+/// The value of the member `key` as the docker CLI reads it; `None` if there is none, or nothing but nulls.
+pub fn get(text: &str, key: &str) -> Option<serde_json::Value> {
+    let values = members(text)?.into_iter().filter(|member| is_named(text, member, key));
+    let mut values = values.filter_map(|member| serde_json::from_str(text.get(member.value)?).ok());
+    values.rfind(|value: &serde_json::Value| !value.is_null())
+}
+
+/// `text` with its member `key`, an object, changed by `change`, which gets that object's text; `None` if there is no such
+/// object, or `change` does not know how.
+pub fn inside(text: &str, key: &str, change: impl Fn(&str) -> Option<String>) -> Option<String> {
+    serde_json::from_str::<serde_json::Value>(text).ok()?;
+    let members = members(text)?;
+    let member = members.iter().rfind(|member| is_named(text, member, key))?;
+    let edited = change(text.get(member.value.clone())?)?;
+    let mut whole = text.to_owned();
+    whole.replace_range(member.value.clone(), &edited);
+    Some(whole)
+}
+
+fn is_named(text: &str, member: &Member, key: &str) -> bool {
     let end = string_end(text.as_bytes(), member.span.start).unwrap_or(member.span.start);
-    member.span.start..end
+    let name = text.get(member.span.start..end).unwrap_or_default();
+    serde_json::from_str::<String>(name).is_ok_and(|name| name.eq_ignore_ascii_case(key))
 }
 
 /// `text` without the member at `span` and one comma beside it.
@@ -156,6 +182,26 @@ mod tests {
         }
         assert_eq!(set("{\"currentContext\": \"lighter\"}", "currentContext", None).unwrap(), "{}");
         assert_eq!(set("{\"a\": 1, \"currentContext\": \"x\"}", "currentContext", None).unwrap(), "{\"a\": 1}");
+    }
+
+    #[test]
+    fn c9_a_member_counts_in_any_case_and_the_last_of_several_as_the_docker_cli_reads_them() {
+        let text = "{\"currentContext\": \"a\", \"CURRENTCONTEXT\": \"b\", \"currentcontext\": null}";
+        assert_eq!(get(text, "currentContext").unwrap(), "b");
+        let changed = set(text, "currentContext", Some("lighter")).unwrap();
+        assert_eq!(get(&changed, "currentContext").unwrap(), "lighter");
+        assert_eq!(set(&changed, "currentContext", None).unwrap(), "{}");
+        assert_eq!(get("{\"x\": {\"currentContext\": \"no\"}}", "currentContext"), None);
+        assert_eq!(get("{\"currentContext\": ", "currentContext"), None);
+    }
+
+    #[test]
+    fn c9_a_member_of_an_inner_object_is_taken_out_and_the_rest_stays() {
+        let text = "{\n  \"credHelpers\": {\n    \"a.example\": \"desktop\",\n    \"b.example\": \"pass\"\n  },\n  \"n\": 1\n}";
+        let edited = inside(text, "credHelpers", |object| set(object, "a.example", None)).unwrap();
+        assert_eq!(edited, text.replace("\n    \"a.example\": \"desktop\",", ""));
+        assert_eq!(inside(text, "n", |object| set(object, "a.example", None)), None);
+        assert_eq!(inside(text, "missing", |object| Some(object.to_owned())), None);
     }
 
     #[test]

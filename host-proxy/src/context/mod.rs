@@ -1,24 +1,22 @@
 //! The docker context of a profile, written by editing the docker CLI's own files, so that no docker CLI is needed and
 //! nothing else in them changes. Never touches a context of another engine. Called by `start`, `stop`, `delete`, `context`.
-//!
-//! Layout, as docker/cli's `cli/context/store` has it: `contexts/meta/<sha256 of the name>/meta.json` below `$DOCKER_CONFIG`
-//! (default `~/.docker`), and the member `currentContext` of `config.json` there, absent for `default`.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
-use sha2::{Digest, Sha256};
-
-use crate::home::Profile;
+use crate::home::{self, Profile};
 use crate::replace::replace;
-use crate::sys::files;
+use crate::sys::files as sys_files;
 
 mod edit;
+/// The docker CLI's own files.
+pub mod files;
+/// The socket that every Docker client tries first.
+pub mod socket;
 
-/// Longest file that is read, in bytes.
-const LONGEST: u64 = 16 << 20;
+use files::{DockerFiles, Known};
+
 /// What our contexts say of themselves.
 const DESCRIPTION: &str = "lighter: Linux containers in a small virtual machine";
 
@@ -29,7 +27,9 @@ pub enum ContextError {
     #[error("Nothing says where docker keeps its contexts: set DOCKER_CONFIG or HOME")]
     Nowhere,
     /// A file cannot be read or written.
-    #[error("Cannot change docker's file {path}")]
+    #[error(
+        "Cannot use docker's file {path}: make it yours and writable, or choose the engine by `eval \"$(lighter env)\"`"
+    )]
     Io {
         /// The file.
         path: PathBuf,
@@ -38,13 +38,13 @@ pub enum ContextError {
     },
     /// Not JSON.
     #[error(
-        "{0} is not valid JSON, so it was left alone: repair it, or choose the engine by `eval \"$(lighter env)\"`"
+        "{0} is not a valid JSON file, so it was left alone: repair it, or choose the engine by `eval \"$(lighter env)\"`"
     )]
     Invalid(PathBuf),
     /// Somebody else's.
     #[error(
         "The docker context `{name}` leads to {endpoint} and is not ours, so it was left alone: \
-         remove it by `docker context rm {name}`, or choose the engine by `eval \"$(lighter env)\"`"
+         remove it by `docker context rm -f {name}`, or choose the engine by `eval \"$(lighter env)\"`"
     )]
     Foreign {
         /// Its name.
@@ -54,54 +54,25 @@ pub enum ContextError {
     },
 }
 
-#[derive(Deserialize)]
-struct Meta {
-    #[serde(rename = "Endpoints", default)]
-    endpoints: Endpoints,
-}
-
-#[derive(Deserialize, Default)]
-struct Endpoints {
-    #[serde(default)]
-    docker: Endpoint,
-}
-
-#[derive(Deserialize, Default)]
-struct Endpoint {
-    #[serde(rename = "Host", default)]
-    host: String,
-}
-
 /// The context of one profile.
 #[derive(Debug)]
 pub struct Context {
     name: String,
     docker_host: String,
-    config: PathBuf,
-    meta_dir: PathBuf,
+    files: DockerFiles,
     previous: PathBuf,
 }
 
 impl Context {
     /// In the docker configuration that the environment names.
     pub fn of(profile: &Profile) -> Result<Context, ContextError> {
-        let variable = std::env::var_os("DOCKER_CONFIG").filter(|dir| !dir.is_empty()).map(PathBuf::from);
-        let default =
-            || std::env::home_dir().filter(|home| !home.as_os_str().is_empty()).map(|home| home.join(".docker"));
-        Ok(Context::at(&variable.or_else(default).ok_or(ContextError::Nowhere)?, profile))
+        Ok(Context::at(DockerFiles::from_env()?, profile))
     }
 
-    /// In the docker configuration at `docker`.
-    pub fn at(docker: &Path, profile: &Profile) -> Context {
-        let name = profile.name().context();
-        let hash: String = Sha256::digest(name.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
-        Context {
-            docker_host: profile.docker_host(),
-            config: docker.join("config.json"),
-            meta_dir: docker.join("contexts").join("meta").join(hash),
-            previous: profile.previous_context(),
-            name,
-        }
+    /// In the docker configuration `files`.
+    pub fn at(files: DockerFiles, profile: &Profile) -> Context {
+        let (name, previous) = (profile.name().context(), profile.previous_context());
+        Context { docker_host: profile.docker_host(), files, previous, name }
     }
 
     /// Its name.
@@ -111,26 +82,20 @@ impl Context {
 
     /// Whether it exists and leads to our profile.
     pub fn exists(&self) -> Result<bool, ContextError> {
-        Ok(self.endpoint()?.is_some_and(|endpoint| endpoint == self.docker_host))
+        Ok(self.there()?.is_some_and(|known| known.host == self.docker_host))
     }
 
     /// The current context's name, as far as the file says.
     pub fn current(&self) -> Result<String, ContextError> {
-        let text = match read(&self.config)? {
-            Some(text) if !text.trim().is_empty() => text,
-            _ => return Ok("default".to_owned()),
-        };
-        let value: serde_json::Value =
-            serde_json::from_str(&text).map_err(|_| ContextError::Invalid(self.config.clone()))?;
-        let name = value.get("currentContext").and_then(serde_json::Value::as_str).unwrap_or_default();
-        Ok(if name.is_empty() { "default" } else { name }.to_owned())
+        self.files.current()
     }
 
     /// Creates it if it is not there; refuses if there is another of its name.
     pub fn create(&self) -> Result<(), ContextError> {
-        match self.endpoint()? {
-            Some(endpoint) if endpoint == self.docker_host => return Ok(()),
-            Some(endpoint) => return Err(ContextError::Foreign { name: self.name.clone(), endpoint }),
+        match self.there()? {
+            Some(known) if known.host == self.docker_host => return Ok(()),
+            Some(known) if is_ruin(&known) => (),
+            Some(known) => return Err(ContextError::Foreign { name: self.name.clone(), endpoint: known.host }),
             None => (),
         }
         let meta = serde_json::json!({
@@ -138,10 +103,11 @@ impl Context {
             "Metadata": { "Description": DESCRIPTION },
             "Endpoints": { "docker": { "Host": self.docker_host, "SkipTLSVerify": false } },
         });
-        let path = self.meta_dir.join("meta.json");
+        let dir = self.files.meta_dir(&self.name);
+        let path = dir.join("meta.json");
         let write = || {
             // A `~/.docker` that nobody had yet is as private as the docker CLI makes it.
-            files::create_private_dir(&self.meta_dir)?;
+            sys_files::create_private_dir(&dir)?;
             replace(&path, meta.to_string().as_bytes())
         };
         write().map_err(|source| ContextError::Io { path, source })
@@ -156,82 +122,75 @@ impl Context {
         }
         let path = self.previous.clone();
         replace(&path, current.as_bytes()).map_err(|source| ContextError::Io { path, source })?;
-        self.make_current(Some(&self.name))
+        self.files.make_current(Some(&self.name))
     }
 
     /// If it is the current one, makes the one current that was so before, as long as that exists.
     pub fn deactivate(&self) -> Result<(), ContextError> {
-        if self.current()? == self.name && self.exists()? {
-            let previous = fs::read_to_string(&self.previous).unwrap_or_default();
-            let contexts = self.meta_dir.parent().unwrap_or(&self.meta_dir);
-            let hash: String = Sha256::digest(previous.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
-            let known = previous != self.name && contexts.join(hash).join("meta.json").exists();
-            self.make_current(known.then_some(previous.as_str()))?;
+        let previous = fs::read_to_string(&self.previous).unwrap_or_default();
+        // One that was removed behind our back is still current by name.
+        let ours = self.there()?.is_none_or(|known| known.host == self.docker_host);
+        if self.current()? == self.name && ours {
+            let known = previous != self.name && self.files.context(&previous).is_ok_and(|known| known.is_some());
+            self.files.make_current(known.then_some(previous.as_str()))?;
         }
+        self.bequeath(&previous);
         // Of no use any more; if it stays, it is overwritten the next time.
         let _ = fs::remove_file(&self.previous);
         Ok(())
     }
 
+    /// Another profile that was made current after this one must not give the docker CLI back to it.
+    fn bequeath(&self, previous: &str) {
+        let siblings = self.previous.parent().and_then(Path::parent).map(fs::read_dir);
+        let Some(name) = self.previous.file_name() else { return };
+        for entry in siblings.into_iter().flatten().flatten().flatten() {
+            let path = entry.path().join(name);
+            if path != self.previous && fs::read_to_string(&path).is_ok_and(|text| text == self.name) {
+                // If that fails, this profile's context is current again one day: one word of the user's puts it right.
+                let _ = replace(&path, previous.as_bytes());
+            }
+        }
+    }
+
     /// Removes it, if it is ours.
     pub fn remove(&self) -> Result<(), ContextError> {
+        self.deactivate()?;
         if !self.exists()? {
             return Ok(());
         }
-        self.deactivate()?;
-        fs::remove_dir_all(&self.meta_dir).map_err(|source| ContextError::Io { path: self.meta_dir.clone(), source })
+        let dir = self.files.meta_dir(&self.name);
+        let path = dir.join("meta.json");
+        fs::remove_file(&path).map_err(|source| ContextError::Io { path, source })?;
+        // What else somebody has put there keeps it.
+        let _ = fs::remove_dir(&dir);
+        Ok(())
     }
 
     /// Variables that make the docker CLI ignore the current context, with their values.
     pub fn overrides(&self) -> Option<String> {
         let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-        if let Some(host) = set("DOCKER_HOST").filter(|host| *host != self.docker_host) {
-            return Some(format!("DOCKER_HOST={host}"));
+        // The docker CLI asks them in this order, and the first one that is set decides.
+        if let Some(host) = set("DOCKER_HOST") {
+            return (host != self.docker_host).then(|| format!("DOCKER_HOST={host}"));
         }
         let named = set("DOCKER_CONTEXT").filter(|context| *context != self.name)?;
         Some(format!("DOCKER_CONTEXT={named}"))
     }
 
-    /// Where the context of this name leads now; `None` if there is none.
-    fn endpoint(&self) -> Result<Option<String>, ContextError> {
-        let path = self.meta_dir.join("meta.json");
-        let Some(text) = read(&path)? else { return Ok(None) };
-        let meta: Meta = serde_json::from_str(&text).map_err(|_| ContextError::Invalid(path))?;
-        Ok(Some(meta.endpoints.docker.host))
-    }
-
-    fn make_current(&self, name: Option<&str>) -> Result<(), ContextError> {
-        let name = name.filter(|name| *name != "default");
-        let text = match (read(&self.config)?, name) {
-            (Some(text), _) if !text.trim().is_empty() => text,
-            (_, None) => return Ok(()),
-            _ => "{}".to_owned(),
-        };
-        let edited =
-            edit::set(&text, "currentContext", name).ok_or_else(|| ContextError::Invalid(self.config.clone()))?;
-        if edited == text {
-            return Ok(());
-        }
-        replace(&self.config, edited.as_bytes())
-            .map_err(|source| ContextError::Io { path: self.config.clone(), source })
+    /// The context of this name, whoever made it; `None` if there is none.
+    fn there(&self) -> Result<Option<Known>, ContextError> {
+        self.files.context(&self.name)
     }
 }
 
-/// A text file; `None` if there is none.
-fn read(path: &Path) -> Result<Option<String>, ContextError> {
-    let failed = |source| ContextError::Io { path: path.to_owned(), source };
-    match fs::metadata(path) {
-        Ok(metadata) if !metadata.is_file() || metadata.len() > LONGEST => {
-            return Err(ContextError::Invalid(path.to_owned()));
-        }
-        Ok(_) => (),
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-            return Ok(None);
-        }
-        Err(error) => return Err(failed(error)),
-    }
-    let bytes = fs::read(path).map_err(failed)?;
-    String::from_utf8(bytes).map(Some).map_err(|_| ContextError::Invalid(path.to_owned()))
+/// Whether a context was made for a lighter home that has been removed since, so that it is in nobody's use.
+fn is_ruin(known: &Known) -> bool {
+    let Some(socket) = known.host.strip_prefix("unix://").map(Path::new) else { return false };
+    // A short directory below /tmp comes and goes with the machine and says nothing about the home.
+    known.description == DESCRIPTION
+        && !socket.starts_with(home::short_root())
+        && socket.parent().is_some_and(|dir| matches!(dir.try_exists(), Ok(false)))
 }
 
 #[cfg(test)]
@@ -244,12 +203,35 @@ mod tests {
         context: Context,
     }
 
+    impl Place {
+        fn profile(&self, name: &str) -> Context {
+            let profile = Home::at(&self.dir.path().join("home")).unwrap().profile(ProfileName::new(name).unwrap());
+            profile.prepare().unwrap();
+            Context::at(DockerFiles::at(&self.docker()), &profile)
+        }
+        fn docker(&self) -> PathBuf {
+            self.dir.path().join("docker")
+        }
+        fn config(&self) -> PathBuf {
+            self.docker().join("config.json")
+        }
+        /// A context as the docker CLI writes it.
+        fn foreign(&self, name: &str, host: &str, description: &str) {
+            let dir = DockerFiles::at(&self.docker()).meta_dir(name);
+            fs::create_dir_all(&dir).unwrap();
+            let meta = serde_json::json!({
+                "Name": name, "Metadata": {"Description": description}, "Endpoints": {"docker": {"Host": host}},
+            });
+            fs::write(dir.join("meta.json"), meta.to_string()).unwrap();
+        }
+    }
+
     fn place() -> Place {
         let dir = tempfile::tempdir().unwrap();
         let profile = Home::at(&dir.path().join("home")).unwrap().profile(ProfileName::new("default").unwrap());
         profile.prepare().unwrap();
         fs::create_dir(dir.path().join("docker")).unwrap();
-        let context = Context::at(&dir.path().join("docker"), &profile);
+        let context = Context::at(DockerFiles::at(&dir.path().join("docker")), &profile);
         Place { dir, context }
     }
 
@@ -261,7 +243,7 @@ mod tests {
         let mut permissions = fs::metadata(&real).unwrap().permissions();
         permissions.set_readonly(true);
         fs::set_permissions(&real, permissions.clone()).unwrap();
-        let link = place.dir.path().join("docker").join("config.json");
+        let link = place.config();
         std::os::unix::fs::symlink(&real, &link).unwrap();
         place.context.activate().unwrap();
         assert!(link.is_symlink());
@@ -270,19 +252,43 @@ mod tests {
     }
 
     #[test]
+    fn c9_a_config_that_is_a_dangling_link_stays_a_link_and_the_file_appears_where_it_leads() {
+        let place = place();
+        let real = place.dir.path().join("dotfiles.json");
+        std::os::unix::fs::symlink(&real, place.config()).unwrap();
+        place.context.activate().unwrap();
+        assert!(place.config().is_symlink());
+        assert!(fs::read_to_string(&real).unwrap().contains("lighter"));
+        // Where even the directory is away, nothing is replaced.
+        fs::remove_file(place.config()).unwrap();
+        std::os::unix::fs::symlink("/nonexistent/dotfiles.json", place.config()).unwrap();
+        assert!(matches!(place.context.activate(), Err(ContextError::Io { .. })));
+        assert!(place.config().is_symlink());
+    }
+
+    #[test]
     fn c9_a_broken_config_is_left_alone() {
         let place = place();
-        let config = place.dir.path().join("docker").join("config.json");
+        let config = place.config();
         fs::write(&config, "{\"auths\": ").unwrap();
         assert!(matches!(place.context.activate(), Err(ContextError::Invalid(_))));
         assert_eq!(fs::read_to_string(&config).unwrap(), "{\"auths\": ");
     }
 
     #[test]
+    fn c6_a_docker_directory_that_cannot_be_written_is_named_with_a_way_out() {
+        let place = place();
+        fs::remove_dir(place.docker()).unwrap();
+        // Not even root may write there.
+        std::os::unix::fs::symlink("/proc/self", place.docker()).unwrap();
+        let error = place.context.activate().unwrap_err().to_string();
+        assert!(error.contains("docker/contexts") && error.contains("lighter env"), "{error}");
+    }
+
+    #[test]
     fn c9_a_previous_context_that_is_gone_gives_way_to_the_default() {
         let place = place();
-        let config = place.dir.path().join("docker").join("config.json");
-        fs::write(&config, "{\"currentContext\": \"gone\"}").unwrap();
+        fs::write(place.config(), "{\"currentContext\": \"gone\"}").unwrap();
         place.context.activate().unwrap();
         assert_eq!(place.context.current().unwrap(), "lighter");
         place.context.deactivate().unwrap();
@@ -294,10 +300,71 @@ mod tests {
     fn c9_a_context_that_somebody_chose_meanwhile_stays() {
         let place = place();
         place.context.activate().unwrap();
-        let config = place.dir.path().join("docker").join("config.json");
-        fs::write(&config, "{\"currentContext\": \"mine\"}").unwrap();
+        fs::write(place.config(), "{\"currentContext\": \"mine\"}").unwrap();
         place.context.remove().unwrap();
         assert_eq!(place.context.current().unwrap(), "mine");
+        assert!(!place.context.exists().unwrap());
+    }
+
+    #[test]
+    fn c9_what_was_current_comes_back_whatever_the_order_in_which_two_profiles_stop() {
+        for first_to_stop in ["default", "work"] {
+            let place = place();
+            place.foreign("desktop-linux", "unix:///desktop.sock", "");
+            fs::write(place.config(), "{\"currentContext\": \"desktop-linux\"}").unwrap();
+            let (one, other) = (place.profile("default"), place.profile("work"));
+            one.activate().unwrap();
+            other.activate().unwrap();
+            let [first, last] = if first_to_stop == "default" { [&one, &other] } else { [&other, &one] };
+            first.deactivate().unwrap();
+            assert_eq!(last.current().unwrap(), last.name(), "{first_to_stop} stopped first");
+            last.deactivate().unwrap();
+            assert_eq!(last.current().unwrap(), "desktop-linux", "{first_to_stop} stopped first");
+        }
+    }
+
+    #[test]
+    fn c9_a_current_context_whose_files_are_gone_is_given_back_too() {
+        let place = place();
+        place.foreign("colima", "unix:///colima.sock", "");
+        fs::write(place.config(), "{\"currentContext\": \"colima\"}").unwrap();
+        place.context.activate().unwrap();
+        fs::remove_dir_all(place.docker().join("contexts/meta").join(place.context.files.meta_dir("lighter"))).unwrap();
+        place.context.remove().unwrap();
+        assert_eq!(place.context.current().unwrap(), "colima");
+    }
+
+    #[test]
+    fn c9_another_engines_context_of_our_name_stays_and_a_ruin_of_lighter_is_built_over() {
+        let place = place();
+        let gone = place.dir.path().join("old-home/default/docker.sock");
+        let gone = format!("unix://{}", gone.display());
+        let short = format!("unix://{}/0123456789abcdef/docker.sock", home::short_root().display());
+        for (host, description) in [
+            ("tcp://127.0.0.1:2375", ""),
+            (gone.as_str(), "Mine"),
+            ("unix:///tmp/docker.sock", DESCRIPTION),
+            (short.as_str(), DESCRIPTION),
+        ] {
+            place.foreign("lighter", host, description);
+            assert!(matches!(place.context.activate(), Err(ContextError::Foreign { .. })), "{host}");
+            place.context.remove().unwrap();
+            assert_eq!(place.context.there().unwrap().unwrap().host, host);
+        }
+        place.foreign("lighter", &gone, DESCRIPTION);
+        place.context.activate().unwrap();
+        assert!(place.context.exists().unwrap());
+        assert_eq!(place.context.current().unwrap(), "lighter");
+    }
+
+    #[test]
+    fn c9_removing_leaves_what_others_have_put_beside_it() {
+        let place = place();
+        place.context.create().unwrap();
+        let dir = DockerFiles::at(&place.docker()).meta_dir("lighter");
+        fs::write(dir.join("note"), "precious").unwrap();
+        place.context.remove().unwrap();
+        assert_eq!(fs::read_to_string(dir.join("note")).unwrap(), "precious");
         assert!(!place.context.exists().unwrap());
     }
 }

@@ -10,6 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::net::{UnixListener, UnixStream};
 
+/// Where clients look that know neither docker contexts nor DOCKER_HOST.
+pub const SYSTEM_SOCKET: Option<&str> = Some("/var/run/docker.sock");
+
 /// One connection.
 pub type Stream = UnixStream;
 

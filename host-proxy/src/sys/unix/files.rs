@@ -51,9 +51,19 @@ pub fn owner_only() -> OpenOptions {
     options
 }
 
-/// Gives `to` the permissions of `from`.
-pub fn copy_mode(from: &Path, to: &Path) -> io::Result<()> {
-    fs::set_permissions(to, fs::metadata(from)?.permissions())
+/// Gives `to` the owner and the permissions of `from`: root, by sudo, must not take a user's file away.
+pub fn copy_owner_and_mode(from: &Path, to: &Path) -> io::Result<()> {
+    let [wanted, have] = [fs::metadata(from)?, fs::metadata(to)?];
+    if (wanted.uid(), wanted.gid()) != (have.uid(), have.gid()) {
+        // A user may not give files away; then it becomes theirs, as with every editor.
+        let _ = std::os::unix::fs::chown(to, Some(wanted.uid()), Some(wanted.gid()));
+    }
+    fs::set_permissions(to, wanted.permissions())
+}
+
+/// Makes a symbolic link at `path` that leads to `target`; fails if anything is there.
+pub fn link(target: &Path, path: &Path) -> io::Result<()> {
+    std::os::unix::fs::symlink(target, path)
 }
 
 /// Whether `path` still names the open `file`.

@@ -9,6 +9,9 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::windows::named_pipe::{ClientOptions, NamedPipeClient, NamedPipeServer, ServerOptions};
 
+/// Clients look for a pipe here, and a pipe cannot be a link to another.
+pub const SYSTEM_SOCKET: Option<&str> = None;
+
 /// One connection, either end.
 #[derive(Debug)]
 pub enum Stream {

@@ -37,8 +37,13 @@ pub fn owner_only() -> OpenOptions {
 }
 
 /// Permissions are inherited.
-pub fn copy_mode(_from: &Path, _to: &Path) -> io::Result<()> {
+pub fn copy_owner_and_mode(_from: &Path, _to: &Path) -> io::Result<()> {
     Ok(())
+}
+
+/// Links to sockets are a custom of Unix.
+pub fn link(_target: &Path, _path: &Path) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// Lock files keep their names here, see [`remove_lock_file`].
