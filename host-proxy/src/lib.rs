@@ -13,6 +13,8 @@ pub mod control;
 /// The process that a machine lives in.
 pub mod daemon;
 pub mod docker;
+/// What is wrong, and what cures it.
+pub mod doctor;
 /// Frames on async streams.
 pub mod frames;
 pub mod guest;

@@ -23,6 +23,7 @@ impl Platform for ThisHost {
         let versions = BTreeMap::from([
             ("image".to_owned(), image.name().to_owned()),
             ("kernel".to_owned(), image.manifest().kernel.version.clone()),
+            ("agent".to_owned(), image.manifest().agent.version.clone()),
         ]);
         Ok(GuestImage { kernel: image.kernel(), root: image.root(), agent: image.agent(), versions })
     }

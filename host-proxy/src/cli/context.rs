@@ -1,11 +1,15 @@
-//! `lighter context`: the docker context by hand, for those who start with `--activate=false`.
+//! `lighter context`: the docker context by hand, for those who start with `--activate=false`; the socket that every Docker
+//! client knows, for those who want it; and repairs of the docker CLI's settings.
 
 use std::process::ExitCode;
 
+use anyhow::bail;
 use clap::{Args, Subcommand};
 
 use super::{Target, output};
 use crate::context;
+use crate::context::files::DockerFiles;
+use crate::context::socket::{Holder, SystemSocket};
 
 #[derive(Debug, Args)]
 pub struct Context {
@@ -27,6 +31,12 @@ enum What {
     /// Remove it.
     #[command(alias = "rm")]
     Remove,
+    /// Make /var/run/docker.sock a link to this machine's socket, if no other engine has it.
+    ClaimSocket,
+    /// Take that link away again.
+    ReleaseSocket,
+    /// Take credential helpers that are not installed out of docker's config.json.
+    DropHelper,
 }
 
 impl Context {
@@ -44,6 +54,16 @@ impl Context {
                 }
             }
             What::Remove => context.remove()?,
+            What::ClaimSocket => claim(target)?,
+            What::ReleaseSocket => {
+                let released = release(target)?;
+                output::talk(if released {
+                    "Released the socket"
+                } else {
+                    "The socket is not ours: nothing was changed"
+                });
+            }
+            What::DropHelper => drop_helper()?,
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -52,8 +72,12 @@ impl Context {
         let exists = context.exists()?;
         let current = exists && context.current()? == context.name();
         let host = target.profile.docker_host();
+        let socket = SystemSocket::of(&target.profile);
+        let claimed = socket.as_ref().is_some_and(|socket| matches!(socket.holder(), Ok(Holder::Us)));
         if self.json {
-            let value = serde_json::json!({ "name": context.name(), "exists": exists, "current": current, "docker_host": host });
+            let value = serde_json::json!({
+                "name": context.name(), "exists": exists, "current": current, "docker_host": host, "socket_claimed": claimed,
+            });
             return output::data(&format!("{value}\n"));
         }
         let state = match (exists, current) {
@@ -61,6 +85,46 @@ impl Context {
             (true, false) => "exists",
             (true, true) => "is the current one",
         };
-        output::data(&format!("{}: {state} ({host})\n", context.name()))
+        let link = socket.filter(|_| claimed).map(|socket| format!("{}: leads there\n", socket.path().display()));
+        output::data(&format!("{}: {state} ({host})\n{}", context.name(), link.unwrap_or_default()))
     }
+}
+
+fn claim(target: &Target) -> anyhow::Result<()> {
+    let Some(socket) = SystemSocket::of(&target.profile) else {
+        bail!("This system has no socket that every client knows: set DOCKER_HOST, see `lighter env`");
+    };
+    if !target.profile.exists() {
+        bail!("There is no profile `{}`: `lighter start{}` makes it", target.profile.name(), target.flag());
+    }
+    let path = socket.path().display();
+    if socket.claim()? {
+        let undo = format!("lighter context release-socket{}", target.flag());
+        output::talk(&format!("{path} leads to this machine until the next reboot; `{undo}` gives it back"));
+    } else {
+        output::talk(&format!("{path} leads to this machine already"));
+    }
+    Ok(())
+}
+
+/// Gives the socket back, if it is ours; also asked by `delete`.
+pub fn release(target: &Target) -> anyhow::Result<bool> {
+    Ok(SystemSocket::of(&target.profile).map_or(Ok(false), |socket| socket.release())?)
+}
+
+fn drop_helper() -> anyhow::Result<()> {
+    let docker = DockerFiles::from_env()?;
+    let dropped = docker.drop_helpers(crate::doctor::gather::has_helper)?;
+    if dropped.is_empty() {
+        output::talk("Every credential helper in docker's settings is installed: nothing was changed");
+    } else {
+        let names: Vec<String> = dropped.iter().map(|name| format!("docker-credential-{name}")).collect();
+        let file = docker.config();
+        output::talk(&format!(
+            "Took {} out of {}; `docker login` keeps passwords in that file from now on",
+            names.join(" and "),
+            file.display()
+        ));
+    }
+    Ok(())
 }

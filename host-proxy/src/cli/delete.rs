@@ -22,7 +22,7 @@ impl Delete {
     pub fn run(&self, target: &Target) -> anyhow::Result<ExitCode> {
         let profile = &target.profile;
         if !profile.exists() {
-            remove_context(target);
+            give_back(target);
             output::talk(&format!("There is no profile `{}`", profile.name()));
             return Ok(ExitCode::SUCCESS);
         }
@@ -35,7 +35,7 @@ impl Delete {
         block_on(async { stop::force(target, true, &mut Progress::new()).await })?;
         let lock = lock(&profile.daemon_lock())?;
         autostart::forget(target);
-        remove_context(target);
+        give_back(target);
         profile.tidy();
         std::fs::remove_dir_all(profile.dir()).with_context(|| format!("Cannot remove {}", profile.dir().display()))?;
         drop((lock, turn));
@@ -50,9 +50,13 @@ fn lock(path: &std::path::Path) -> anyhow::Result<Lock> {
     lock.context("Another `lighter` is busy with this profile: try again when it has finished")
 }
 
-fn remove_context(target: &Target) {
+/// What docker tools were led by: the context, and the standard socket if it was claimed.
+fn give_back(target: &Target) {
     if let Err(error) = crate::context::Context::of(&target.profile).and_then(|context| context.remove()) {
         output::talk(&format!("warning: {:#}", anyhow::Error::new(error)));
+    }
+    if let Err(error) = super::context::release(target) {
+        output::talk(&format!("warning: {error:#}"));
     }
 }
 

@@ -1,11 +1,12 @@
-//! `lighter list`: all profiles, as a table or as one JSON object per line.
+//! `lighter list`: every profile and how it is.
 
 use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{Target, output, status};
-use crate::control::Status;
+use super::paint::Paint;
+use super::status::{self, Shown};
+use super::{Target, output};
 
 #[derive(Debug, Args)]
 pub struct List {
@@ -16,46 +17,46 @@ pub struct List {
 
 impl List {
     pub fn run(&self, target: &Target) -> anyhow::Result<ExitCode> {
-        let mut states = Vec::new();
+        let mut all = Vec::new();
         for profile in target.home.profiles()? {
-            states.push(status::of(&Target { home: target.home.clone(), profile })?);
+            all.push(status::shown(&Target { home: target.home.clone(), profile })?);
         }
         if self.json {
-            let mut text = String::new();
-            for state in &states {
-                text.push_str(&serde_json::to_string(state)?);
-                text.push('\n');
-            }
-            return output::data(&text);
+            let lines: anyhow::Result<String> = all.iter().map(status::json).collect();
+            return output::data(&lines?);
         }
-        if states.is_empty() {
+        if all.is_empty() {
             output::talk("There is no machine yet: `lighter start` makes one");
+            return Ok(ExitCode::SUCCESS);
         }
-        output::data(&table(&states))
+        output::data(&table(&all, Paint::stdout()))
     }
 }
 
-fn table(states: &[Status]) -> String {
-    let mut rows = vec![["PROFILE", "STATUS", "ENGINE", "CPUS", "MEMORY", "DOCKER HOST"].map(str::to_owned)];
-    for state in states {
+fn table(all: &[Shown], paint: Paint) -> String {
+    let titles = ["PROFILE", "STATUS", "ENGINE", "CPUS", "MEMORY", "DISK", "DOCKER HOST"];
+    let mut rows = vec![titles.map(str::to_owned).to_vec()];
+    for shown in all {
         let unknown = || "-".to_owned();
-        rows.push([
-            state.profile.clone(),
-            state.state.name().to_owned(),
-            state.engine.clone().unwrap_or_else(unknown),
-            state.cpus.map_or_else(unknown, |cpus| cpus.to_string()),
-            state.memory_bytes.map_or_else(unknown, output::size),
-            state.docker_host.clone(),
+        let status = &shown.status;
+        rows.push(vec![
+            status.profile.clone(),
+            status.state.name().to_owned(),
+            status.engine.clone().unwrap_or_else(unknown),
+            status.cpus.map_or_else(unknown, |cpus| cpus.to_string()),
+            status.memory_bytes.map_or_else(unknown, output::size),
+            shown.disk_bytes.map_or_else(unknown, output::size),
+            status.docker_host.clone(),
         ]);
     }
     let mut text = String::new();
-    for row in &rows {
-        let mut line = String::new();
-        for (column, cell) in row.iter().enumerate() {
-            let width = rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default() + 3;
-            line.push_str(&format!("{cell:<width$}"));
-        }
-        text.push_str(line.trim_end());
+    for (line, shown) in output::columns(&rows).iter().zip(std::iter::once(None).chain(all.iter().map(Some))) {
+        // Coloured only once it stands in its column.
+        let state = shown.map(|shown| (shown.status.state, format!("   {}   ", shown.status.state.name())));
+        text.push_str(&match state {
+            Some((state, word)) => line.replacen(&word, &status::painted(state, &word, paint), 1),
+            None => line.clone(),
+        });
         text.push('\n');
     }
     text

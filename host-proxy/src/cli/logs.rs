@@ -30,6 +30,9 @@ pub struct Logs {
     /// Only the last so many lines.
     #[arg(short = 'n', long, value_name = "LINES")]
     tail: Option<u32>,
+    /// As JSON, one object per line.
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, ValueEnum)]
@@ -50,7 +53,9 @@ enum Source {
 
 impl Logs {
     pub fn run(&self, target: &Target) -> anyhow::Result<ExitCode> {
-        let mut out = Out { harmless: Harmless::default(), guard: io::stdout().is_terminal() };
+        let source = self.source.to_possible_value().map(|value| value.get_name().to_owned()).filter(|_| self.json);
+        let mut out =
+            Out { harmless: Harmless::default(), guard: io::stdout().is_terminal(), source, line: Vec::new() };
         let result = match self.source {
             Source::Daemon => self.file(&target.profile.daemon_log(), &mut out),
             Source::Console => self.file(&target.profile.console_log(), &mut out),
@@ -59,14 +64,15 @@ impl Logs {
             Source::Kernel => self.guest(target, LogSource::Kernel, &mut out),
             Source::Agent => self.guest(target, LogSource::Agent, &mut out),
         };
-        match result {
+        match result.and_then(|()| Ok(out.end()?)) {
             Err(error) if is_broken_pipe(&error) => Ok(ExitCode::SUCCESS),
             other => other.map(|()| ExitCode::SUCCESS),
         }
     }
 
     fn file(&self, path: &Path, out: &mut Out) -> anyhow::Result<()> {
-        let open = || File::open(path).with_context(|| format!("There is no log at {}", path.display()));
+        let open =
+            || File::open(path).with_context(|| format!("Cannot read {}: `lighter start` makes it", path.display()));
         let mut file = open()?;
         let mut at = self.tail.map_or(Ok(0), |lines| tail_start(&mut file, lines))?;
         loop {
@@ -105,14 +111,46 @@ impl Logs {
     }
 }
 
+/// Longest line that becomes one JSON object, in bytes; what is longer becomes several.
+const LONGEST_LINE: usize = 64 * 1024;
+
 /// Standard output; a terminal gets no control characters of the guest.
 struct Out {
     harmless: Harmless,
     guard: bool,
+    /// Name of the log, if each line is to be an object.
+    source: Option<String>,
+    /// The beginning of a line whose end has not come yet.
+    line: Vec<u8>,
+}
+
+impl Out {
+    /// The line that has no end.
+    fn end(&mut self) -> io::Result<()> {
+        if self.line.is_empty() { Ok(()) } else { self.object() }
+    }
+
+    fn object(&mut self) -> io::Result<()> {
+        let line = String::from_utf8_lossy(&self.line).into_owned();
+        self.line.clear();
+        let object = serde_json::json!({ "source": self.source, "line": line });
+        writeln!(io::stdout().lock(), "{object}")
+    }
 }
 
 impl Write for Out {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.source.is_some() {
+            for &byte in bytes {
+                if byte != b'\n' {
+                    self.line.push(byte);
+                }
+                if byte == b'\n' || self.line.len() >= LONGEST_LINE {
+                    self.object()?;
+                }
+            }
+            return Ok(bytes.len());
+        }
         let mut stdout = io::stdout().lock();
         if self.guard {
             stdout.write_all(&self.harmless.filter(bytes))?

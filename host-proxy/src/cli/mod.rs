@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use clap::{Parser, Subcommand};
+use clap_complete::engine::ArgValueCompleter;
 
 use crate::home::{Home, Profile, ProfileName};
 use crate::machine::Platform;
@@ -16,10 +17,14 @@ mod completion;
 mod context;
 mod daemon;
 mod delete;
+mod disk;
+mod doctor;
 mod env;
+mod help;
 mod list;
 mod logs;
 mod output;
+mod paint;
 mod progress;
 mod restart;
 mod shell;
@@ -29,10 +34,10 @@ mod stop;
 
 /// Linux containers on your desktop, with the ordinary docker CLI.
 #[derive(Debug, Parser)]
-#[command(name = "lighter", version, disable_help_subcommand = true)]
+#[command(name = "lighter", version, disable_help_subcommand = true, after_help = help::FIRST_STEPS)]
 pub struct Cli {
     /// Which machine; each profile is one of its own.
-    #[arg(short, long, global = true, default_value = "default", value_name = "NAME")]
+    #[arg(short, long, global = true, default_value = "default", value_name = "NAME", add = ArgValueCompleter::new(completion::profiles))]
     profile: String,
     #[command(subcommand)]
     verb: Verb,
@@ -58,14 +63,20 @@ enum Verb {
     Shell(shell::Shell),
     /// Show a log.
     Logs(logs::Logs),
+    /// Say what is wrong, which tool reaches which engine, and the one command that cures each thing.
+    Doctor(doctor::Doctor),
+    /// Show the data disk, or give freed space back to this computer.
+    Disk(disk::Disk),
     /// Print what sets DOCKER_HOST: eval "$(lighter env)".
     Env(env::Env),
-    /// Show, create, use or remove the docker context.
+    /// Show, create, use or remove the docker context; claim or release /var/run/docker.sock.
     Context(context::Context),
     /// Provide the endpoint from login on, or not.
     Autostart(autostart::Autostart),
-    /// Print a completion script.
+    /// Print a completion script: source <(lighter completion bash).
     Completion(completion::Completion),
+    /// Say how to begin and where things are, or show one command.
+    Help(help::Help),
     /// What `start` runs in the background.
     #[command(hide = true)]
     Daemon(daemon::Daemon),
@@ -77,8 +88,21 @@ pub(crate) struct Target {
     profile: Profile,
 }
 
+impl Target {
+    /// ` -p NAME` for commands about another profile than the default one.
+    fn flag(&self) -> String {
+        match self.profile.name().as_str() {
+            "default" => String::new(),
+            name => format!(" -p {name}"),
+        }
+    }
+}
+
 /// Runs the command line of this process; `since` is when it began.
 pub fn run(platform: Arc<dyn Platform>, since: Instant) -> ExitCode {
+    if completion::answered() {
+        return ExitCode::SUCCESS;
+    }
     let cli = Cli::parse();
     match dispatch(cli, platform, since) {
         Ok(code) => code,
@@ -90,8 +114,10 @@ pub fn run(platform: Arc<dyn Platform>, since: Instant) -> ExitCode {
 }
 
 fn dispatch(cli: Cli, platform: Arc<dyn Platform>, since: Instant) -> anyhow::Result<ExitCode> {
-    if let Verb::Completion(verb) = &cli.verb {
-        return verb.run();
+    match &cli.verb {
+        Verb::Completion(verb) => return verb.run(),
+        Verb::Help(verb) => return verb.run(),
+        _ => (),
     }
     let home = Home::from_env()?;
     let profile = home.profile(ProfileName::new(&cli.profile)?);
@@ -108,7 +134,10 @@ fn dispatch(cli: Cli, platform: Arc<dyn Platform>, since: Instant) -> anyhow::Re
         Verb::Env(verb) => verb.run(&target),
         Verb::Context(verb) => verb.run(&target),
         Verb::Autostart(verb) => verb.run(&target),
+        Verb::Doctor(verb) => verb.run(&target, &*platform),
+        Verb::Disk(verb) => verb.run(&target),
         Verb::Completion(verb) => verb.run(),
+        Verb::Help(verb) => verb.run(),
         Verb::Daemon(verb) => verb.run(&target, platform, since),
     }
 }

@@ -3,8 +3,16 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-/// Says something to the person.
+use super::paint::Paint;
+
+/// Says something to the person; the words `error:` and `warning:` at its beginning are coloured on a terminal.
 pub fn talk(text: &str) {
+    let paint = Paint::stderr();
+    let text = match (text.strip_prefix("error: "), text.strip_prefix("warning: ")) {
+        (Some(rest), _) => format!("{} {rest}", paint.red("error:")),
+        (_, Some(rest)) => format!("{} {rest}", paint.yellow("warning:")),
+        _ => text.to_owned(),
+    };
     // Nobody listens: nothing to do about it.
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
@@ -17,6 +25,19 @@ pub fn data(text: &str) -> anyhow::Result<ExitCode> {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
         Err(error) => Err(anyhow::Error::new(error).context("Cannot write to standard output")),
     }
+}
+
+/// Rows as lines whose columns stand below each other, three blanks apart.
+pub fn columns(rows: &[Vec<String>]) -> Vec<String> {
+    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().enumerate().map(|(column, cell)| {
+            let width = width(column).unwrap_or_default() + 3;
+            format!("{cell:<width$}")
+        });
+        cells.collect::<String>().trim_end().to_owned()
+    };
+    rows.iter().map(line).collect()
 }
 
 /// So many bytes, for a person.

@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 
 use super::progress::Progress;
-use super::{Target, attach, block_on, output};
+use super::{Target, attach, block_on, output, status};
 use crate::control::{Ask, Control, Phase, Status};
 use crate::daemon::{Begin, Daemon, disk, log::Log};
 use crate::lock::Lock;
@@ -246,14 +246,14 @@ impl Start {
         if self.activate {
             attach::activate(target);
         }
-        self.print(status)
+        self.print(target, status)
     }
 
     fn done(&self, target: &Target, status: &Status, seconds: f32) -> anyhow::Result<ExitCode> {
         let engine = status.engine.as_deref().unwrap_or("unknown");
         output::talk(&format!("lighter is running ({engine} engine, {seconds:.1} s)"));
         self.invite(target, &status.docker_host);
-        self.print(status)
+        self.print(target, status)
     }
 
     /// How to use it.
@@ -273,8 +273,11 @@ impl Start {
         }
     }
 
-    fn print(&self, status: &Status) -> anyhow::Result<ExitCode> {
-        if self.json { output::data(&format!("{}\n", serde_json::to_string(status)?)) } else { Ok(ExitCode::SUCCESS) }
+    fn print(&self, target: &Target, status: &Status) -> anyhow::Result<ExitCode> {
+        if !self.json {
+            return Ok(ExitCode::SUCCESS);
+        }
+        output::data(&status::json(&status::beside(target, status.clone()))?)
     }
 
     fn foreground(&self, target: &Target, platform: Arc<dyn Platform>, since: Instant) -> anyhow::Result<ExitCode> {

@@ -4,12 +4,12 @@
 #[cfg(unix)]
 mod unix;
 #[cfg(unix)]
-pub use unix::{endpoint, files, process, terminal};
+pub use unix::{endpoint, files, host, process, terminal};
 
 #[cfg(windows)]
 mod windows;
 #[cfg(windows)]
-pub use windows::{endpoint, files, login, process, terminal};
+pub use windows::{endpoint, files, host, login, process, terminal};
 
 /// Who starts things at login: systemd, and nobody where there is none.
 #[cfg(all(unix, not(target_os = "macos")))]

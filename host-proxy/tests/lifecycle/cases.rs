@@ -116,7 +116,7 @@ cases! {
         assert!(lab.ok(&["stop", "--quit"]).stderr.contains("not running"));
         let status = lab.status();
         let fields: Vec<&String> = status.as_object().unwrap().keys().collect();
-        assert_eq!(fields, ["cpus", "docker_host", "engine", "memory_bytes", "pid", "profile", "reason", "state", "versions"]);
+        assert_eq!(fields, ["arch", "context", "cpus", "disk_bytes", "docker_host", "engine", "memory_bytes", "pid", "profile", "reason", "state", "versions"]);
         assert_eq!(status["state"], "stopped");
     }
 

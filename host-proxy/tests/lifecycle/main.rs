@@ -15,6 +15,7 @@ mod autostart;
 mod cases;
 mod guest;
 mod lab;
+mod output;
 mod strangers;
 mod wake;
 
@@ -51,5 +52,5 @@ fn main() -> ExitCode {
 }
 
 fn all() -> impl Iterator<Item = &'static (&'static str, fn())> {
-    cases::ALL.iter().chain(wake::ALL).chain(autostart::ALL).chain(strangers::ALL)
+    cases::ALL.iter().chain(output::ALL).chain(wake::ALL).chain(autostart::ALL).chain(strangers::ALL)
 }

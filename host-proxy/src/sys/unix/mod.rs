@@ -4,6 +4,8 @@
 pub mod endpoint;
 /// Private directories and files, host memory.
 pub mod files;
+/// What `doctor` looks at.
+pub mod host;
 /// Sessions, signals, limits.
 pub mod process;
 /// Raw mode and window size.

@@ -50,3 +50,8 @@ impl Resizes {
         self.0.recv().await;
     }
 }
+
+/// Whether terminals here understand colour codes.
+pub fn shows_colours() -> bool {
+    std::env::var_os("TERM").is_some_and(|term| term != "dumb")
+}

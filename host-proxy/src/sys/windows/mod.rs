@@ -4,6 +4,8 @@
 pub mod endpoint;
 /// Private directories and files.
 pub mod files;
+/// What `doctor` looks at.
+pub mod host;
 /// The Run key.
 pub mod login;
 /// Signals and limits.

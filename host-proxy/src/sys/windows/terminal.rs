@@ -33,3 +33,8 @@ impl Resizes {
         std::future::pending().await
     }
 }
+
+/// Whether terminals here understand colour codes: Windows Terminal does, and what sets TERM; an old console may not.
+pub fn shows_colours() -> bool {
+    std::env::var_os("WT_SESSION").is_some() || std::env::var_os("TERM").is_some_and(|term| term != "dumb")
+}

@@ -1,0 +1,232 @@
+//! Can this computer run the guest: hypervisor, QEMU, memory, limits, and what surrounds it?
+
+use super::{command_in, gib};
+use crate::doctor::engines::is_loopback;
+use crate::doctor::facts::{EngineFacts, Facts};
+use crate::doctor::{Check, Found, Group};
+use crate::settings::Engine;
+
+const GROUP: Group = Group::Host;
+
+/// Each API connection takes a file, and so does each mount and port.
+const LEAST_FILES: u64 = 4096;
+/// What file watchers of a middling project need.
+const LEAST_WATCHES: u64 = 65_536;
+/// What a desktop and some editors need at the same time.
+const LEAST_INSTANCES: u64 = 128;
+
+pub(super) const CHECKS: &[Check] = &[
+    Check { id: "no-engine", group: GROUP, look: no_engine },
+    Check { id: "kvm-missing", group: GROUP, look: kvm_missing },
+    Check { id: "kvm-permission", group: GROUP, look: kvm_permission },
+    Check { id: "kvm-busy", group: GROUP, look: kvm_busy },
+    Check { id: "kvm-unusable", group: GROUP, look: kvm_unusable },
+    Check { id: "qemu", group: GROUP, look: qemu },
+    Check { id: "memory", group: GROUP, look: memory },
+    Check { id: "open-files", group: GROUP, look: open_files },
+    Check { id: "inotify", group: GROUP, look: inotify },
+    Check { id: "wsl", group: GROUP, look: wsl },
+    Check { id: "proxy-variables", group: GROUP, look: proxy_variables },
+    Check { id: "proxy-settings", group: GROUP, look: proxy_settings },
+];
+
+fn engine<'a>(facts: &'a Facts, name: &str) -> Option<&'a EngineFacts> {
+    facts.host.engines.iter().find(|engine| engine.name == name)
+}
+
+/// The engines that the next start may take.
+fn wished(facts: &Facts) -> Vec<&EngineFacts> {
+    let wish = facts.profile.engine.filter(|engine| *engine != Engine::Auto);
+    facts.host.engines.iter().filter(|engine| wish.is_none_or(|wish| wish.name() == engine.name)).collect()
+}
+
+fn no_engine(facts: &Facts) -> Option<Found> {
+    if let Some(wish) = facts.profile.engine.filter(|wish| *wish != Engine::Auto && wished(facts).is_empty())
+        && !facts.host.engines.is_empty()
+    {
+        let cause = format!("The settings ask for the engine {}, which this system does not have", wish.name());
+        return Found::wrong(cause, format!("lighter start --engine auto{}", facts.flag()));
+    }
+    let wished = wished(facts);
+    let unusable: Vec<_> = wished.iter().filter_map(|engine| Some((&engine.name, engine.unusable.as_ref()?))).collect();
+    if wished.is_empty() || unusable.len() < wished.len() {
+        return None;
+    }
+    let reasons: Vec<String> = unusable.iter().map(|(name, (reason, _))| format!("{name}: {reason}")).collect();
+    // The last one is the one that needs the least.
+    let cure = unusable.last().map(|(_, (_, cure))| command_in(cure)).unwrap_or_default();
+    Found::wrong(format!("Nothing can run the guest here. {}", reasons.join(". ")), cure)
+}
+
+/// Why KVM cannot be used, if the next start would want it.
+fn kvm(facts: &Facts) -> Option<&(String, String)> {
+    if facts.profile.engine == Some(Engine::Software) {
+        return None;
+    }
+    engine(facts, "kvm")?.unusable.as_ref()
+}
+
+fn slow(facts: &Facts, cause: String, cure: &str) -> Option<Found> {
+    let slow = if facts.profile.engine == Some(Engine::Kvm) { "" } else { ", so the slow software engine is used" };
+    Found::of(facts.profile.engine == Some(Engine::Kvm), format!("{cause}{slow}"), cure)
+}
+
+fn kvm_missing(facts: &Facts) -> Option<Found> {
+    let (reason, cure) = kvm(facts)?;
+    if reason.contains("does not exist") { slow(facts, reason.clone(), cure) } else { None }
+}
+
+fn kvm_permission(facts: &Facts) -> Option<Found> {
+    let (reason, cure) = kvm(facts)?;
+    if !reason.contains("may not be opened") {
+        return None;
+    }
+    slow(facts, reason.clone(), &format!("{} (and log in again)", command_in(cure)))
+}
+
+/// Another hypervisor has the processor's virtualisation: only one can.
+fn holder(facts: &Facts) -> Option<&str> {
+    let held = kvm(facts)
+        .is_some_and(|(reason, _)| reason.contains("KVM_CREATE_VM") || reason.to_lowercase().contains("busy"));
+    let module = facts.host.other_hypervisors.first().filter(|_| held)?;
+    Some(module)
+}
+
+fn kvm_busy(facts: &Facts) -> Option<Found> {
+    let module = holder(facts)?;
+    let name = if module.starts_with("vbox") { "VirtualBox" } else { "VMware" };
+    let cause = format!("{name} has the processor's virtualisation (module {module}): close its machines first");
+    slow(facts, cause, &format!("sudo modprobe -r {module}"))
+}
+
+fn kvm_unusable(facts: &Facts) -> Option<Found> {
+    let (reason, cure) = kvm(facts)?;
+    let known = reason.contains("does not exist") || reason.contains("may not be opened") || holder(facts).is_some();
+    if known { None } else { slow(facts, reason.replace('\n', " "), &command_in(cure)) }
+}
+
+fn qemu(facts: &Facts) -> Option<Found> {
+    let (reason, cure) = engine(facts, "software")?.unusable.as_ref()?;
+    // Nobody misses it where there is a hypervisor.
+    (facts.profile.engine == Some(Engine::Software) || kvm(facts).is_some()).then_some(())?;
+    Found::wrong(format!("The software engine cannot run: {reason}"), command_in(cure))
+}
+
+fn memory(facts: &Facts) -> Option<Found> {
+    let (wanted, (_, available)) = (facts.profile.memory_bytes?, facts.host.memory?);
+    // A machine that runs has what it needs already.
+    (!facts.machine.runs() && wanted > available).then_some(())?;
+    let halves = (available / (1 << 29)).saturating_sub(1).max(1);
+    let cause = format!("The machine may use {}, and only {} are free", gib(wanted), gib(available));
+    Found::hint(cause, format!("lighter start{} -m {}", facts.flag(), halves as f64 / 2.0))
+}
+
+fn open_files(facts: &Facts) -> Option<Found> {
+    let most = facts.host.open_files.filter(|most| *most < LEAST_FILES)?;
+    let cause = format!("Only {most} open files are allowed, and each Docker client takes one");
+    Found::hint(cause, "echo '* hard nofile 65536' | sudo tee /etc/security/limits.d/lighter.conf")
+}
+
+fn inotify(facts: &Facts) -> Option<Found> {
+    let (watches, instances) = facts.host.inotify?;
+    (watches < LEAST_WATCHES / 8 || instances < LEAST_INSTANCES).then_some(())?;
+    let cause = format!("File watchers may fail here: {watches} inotify watches, {instances} instances");
+    let cure = format!(
+        "sudo sysctl fs.inotify.max_user_watches={LEAST_WATCHES} fs.inotify.max_user_instances={}",
+        LEAST_INSTANCES * 4
+    );
+    Found::hint(cause, cure)
+}
+
+fn wsl(facts: &Facts) -> Option<Found> {
+    facts.host.wsl.then_some(())?;
+    let cause = "This is WSL: KVM needs `nestedVirtualization=true` in %UserProfile%\\.wslconfig, and Docker Desktop may have put its socket here";
+    Found::hint(cause, "wsl.exe --shutdown (after a change of .wslconfig)")
+}
+
+const PROXIES: [&str; 6] = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"];
+
+fn proxy_variables(facts: &Facts) -> Option<Found> {
+    let (name, value) =
+        PROXIES.iter().find_map(|name| Some((name, facts.variable(name).filter(|url| is_loopback(url))?)))?;
+    let cause =
+        format!("{name}={} is this computer's own loopback, which means another place inside a container", bare(value));
+    Found::hint(cause, format!("export {name}=http://<this computer's address on the network>:<port>"))
+}
+
+fn proxy_settings(facts: &Facts) -> Option<Found> {
+    let (name, value) = facts.docker.proxies.iter().find(|(_, url)| is_loopback(url))?;
+    let path = super::short(&facts.docker.dir.join("config.json"));
+    let cause = format!("{path} gives containers the proxy {} ({name}), which is their own loopback", bare(value));
+    Found::wrong(cause, format!("${{EDITOR:-vi}} {path}"))
+}
+
+/// A URL without a password.
+fn bare(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").map_or(("", url), |(scheme, rest)| (scheme, rest));
+    let rest = rest.rsplit_once('@').map_or(rest, |(_, rest)| rest);
+    if scheme.is_empty() { rest.to_owned() } else { format!("{scheme}://{rest}") }
+}
+
+#[cfg(test)]
+pub(in crate::doctor) mod tests {
+    use crate::doctor::facts::Facts;
+    use crate::doctor::samples::{finds, status};
+    use crate::settings::Engine;
+
+    fn unusable(facts: &mut Facts, engine: usize, reason: &str, cure: &str) {
+        facts.host.engines[engine].unusable = Some((reason.to_owned(), cure.to_owned()));
+    }
+    fn variable(facts: &mut Facts, name: &str, value: &str) {
+        facts.environment.insert(name.to_owned(), value.to_owned());
+    }
+
+    finds! {
+        c8_nothing_that_could_run_the_guest: "no-engine", Wrong, |f: &mut Facts| {
+            unusable(f, 0, "/dev/kvm does not exist", "switch it on");
+            unusable(f, 1, "qemu-system-x86_64 is not in PATH", "install it: apt install qemu-system-x86");
+        }, ["kvm: /dev/kvm does not exist. software: qemu", "sudo apt install qemu-system-x86"];
+        c8_no_kvm: "kvm-missing", Hint,
+            |f: &mut Facts| unusable(f, 0, "/dev/kvm does not exist", "switch on virtualisation"), ["slow software engine", "switch on"];
+        c8_kvm_without_permission: "kvm-permission", Hint,
+            |f: &mut Facts| unusable(f, 0, "/dev/kvm may not be opened by this user", "add yourself (`sudo usermod -aG kvm $USER`) and"), ["slow software engine is used | sudo usermod -aG kvm $USER (and log in again)"];
+        c8_kvm_held_by_another_hypervisor: "kvm-busy", Hint, |f: &mut Facts| {
+            unusable(f, 0, "/dev/kvm does not run a small test guest: KVM_CREATE_VM failed (busy)", "see `dmesg`");
+            f.host.other_hypervisors = vec!["vboxdrv".to_owned()];
+        }, ["VirtualBox", "modprobe -r vboxdrv"];
+        c8_kvm_that_interprets: "kvm-unusable", Hint,
+            |f: &mut Facts| unusable(f, 0, "/dev/kvm cannot run an ordinary kernel here", "use another machine"), ["ordinary kernel", "use another machine"];
+        c8_no_qemu_where_it_is_needed: "qemu", Wrong, |f: &mut Facts| {
+            f.profile.engine = Some(Engine::Software);
+            unusable(f, 1, "qemu-system-x86_64 is not in PATH", "install it: apt install qemu-system-x86");
+        }, ["not in PATH", "sudo apt install qemu-system-x86"];
+        c2_more_memory_than_is_free: "memory", Hint, |f: &mut Facts| {
+            status(f).state = crate::control::Phase::Stopped;
+            f.host.memory = Some((4 << 30, 3 << 29));
+        }, ["2.0 GiB", "1.5 GiB", "lighter start -m 1"];
+        c8_too_few_open_files: "open-files", Hint,
+            |f: &mut Facts| f.host.open_files = Some(256), ["256", "nofile"];
+        c8_too_few_file_watches: "inotify", Hint,
+            |f: &mut Facts| f.host.inotify = Some((4096, 16)), ["4096 inotify watches", "sysctl"];
+        linux_inside_windows: "wsl", Hint,
+            |f: &mut Facts| f.host.wsl = true, ["nestedVirtualization", "wsl.exe"];
+        c9_a_proxy_variable_that_means_the_loopback: "proxy-variables", Hint,
+            |f: &mut Facts| variable(f, "https_proxy", "http://me:secret@localhost:3128"), ["https_proxy=http://localhost:3128", "export https_proxy"];
+        c9_a_proxy_setting_that_means_the_loopback: "proxy-settings", Wrong,
+            |f: &mut Facts| drop(f.docker.proxies.insert("httpProxy".to_owned(), "http://127.0.0.1:8080".to_owned())), ["httpProxy", "127.0.0.1:8080", "config.json"];
+    }
+
+    #[test]
+    fn c8_a_missing_engine_is_wrong_where_the_settings_insist_on_it() {
+        let mut facts = Facts::healthy();
+        unusable(&mut facts, 1, "qemu is not in PATH", "install it");
+        assert_eq!(super::qemu(&facts), None, "nobody misses it beside a hypervisor");
+        facts.profile.engine = Some(Engine::Kvm);
+        unusable(&mut facts, 0, "/dev/kvm does not exist", "switch it on");
+        assert_eq!(super::kvm_missing(&facts).unwrap().level, crate::doctor::Level::Wrong);
+        facts.profile.engine = Some(Engine::Hvf);
+        assert!(super::no_engine(&facts).unwrap().cure.contains("--engine auto"));
+        facts.profile.engine = Some(Engine::Software);
+        assert_eq!(super::kvm_missing(&facts), None, "nobody asked for it");
+    }
+}
