@@ -18,6 +18,7 @@ Every day:
   lighter start -p work                 another machine beside it; its docker context is `lighter-work`
   eval \"$(lighter env)\"                 for tools that know DOCKER_HOST and no docker contexts
   lighter context claim-socket          for tools that know nothing but /var/run/docker.sock
+  lighter autostart on                  have it there from login on; the first docker command starts the machine
   lighter shell                         look around inside
   lighter disk trim                     give space that containers have freed back to this computer
   lighter doctor                        what is wrong, and the command that cures it
