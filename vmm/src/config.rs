@@ -4,6 +4,8 @@
 use std::fs::File;
 use std::path::PathBuf;
 
+use crate::virtio::net::Net;
+
 /// Which engine runs the guest's CPUs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EngineKind {
@@ -68,6 +70,8 @@ pub struct MachineConfig {
     pub cmdline: String,
     /// In order of appearance: vda, vdb, …
     pub disks: Vec<DiskConfig>,
+    /// The network device, made together with the host's end of its link; without one the guest has no network.
+    pub network: Option<Net>,
     /// Where console output goes.
     pub console: ConsoleSink,
     /// A directory (mode 0700) of this machine's own for sockets and short-lived files of the software engine.

@@ -28,7 +28,7 @@ pub mod machine;
 /// Guest RAM.
 pub mod memory;
 /// How often a warning that a guest can cause reaches the log.
-mod rate_limit;
+pub mod rate_limit;
 /// The first reason to end a machine.
 pub mod stop;
 /// What differs by operating system.

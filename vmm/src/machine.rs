@@ -18,6 +18,7 @@ use crate::hv;
 use crate::virtio::VirtioDevice;
 use crate::virtio::blk::{Block, Trouble};
 use crate::virtio::console::Console;
+use crate::virtio::net::Net;
 use crate::virtio::rng::Rng;
 use crate::virtio::vsock::{Vsock, VsockHandle};
 
@@ -42,7 +43,7 @@ impl Machine {
         check(&config)?;
         let engine_kind = config.engine;
         let trouble = Trouble::default();
-        let (mut devices, vsock) = devices(config.disks, &trouble)?;
+        let (mut devices, vsock) = devices(config.disks, config.network, &trouble)?;
         let mut early_console = None;
         if engine_kind != EngineKind::Software {
             let console = Console::new(config.console.clone())
@@ -116,8 +117,10 @@ fn check(config: &MachineConfig) -> Result<(), StartError> {
     Ok(())
 }
 
-/// The devices in the order in which the guest sees them: disks, vsock, rng. The console comes last.
-fn devices(disks: Vec<DiskConfig>, trouble: &Trouble) -> Result<(Vec<Box<dyn VirtioDevice>>, VsockHandle), StartError> {
+type Devices = (Vec<Box<dyn VirtioDevice>>, VsockHandle);
+
+/// The devices in the order in which the guest sees them: disks, vsock, rng, network. The console comes last.
+fn devices(disks: Vec<DiskConfig>, network: Option<Net>, trouble: &Trouble) -> Result<Devices, StartError> {
     let mut devices: Vec<Box<dyn VirtioDevice>> = Vec::new();
     for disk in disks {
         let block = Block::new(disk, trouble.clone())
@@ -127,6 +130,7 @@ fn devices(disks: Vec<DiskConfig>, trouble: &Trouble) -> Result<(Vec<Box<dyn Vir
     let (vsock, handle) = Vsock::new(GUEST_CID);
     devices.push(Box::new(vsock));
     devices.push(Box::new(Rng::new()));
+    devices.extend(network.map(|net| Box::new(net) as Box<dyn VirtioDevice>));
     Ok((devices, handle))
 }
 
@@ -148,6 +152,7 @@ mod tests {
             initramfs: vec![7; 5000],
             cmdline: "quiet".into(),
             disks: vec![DiskConfig { file, path, read_only: true, serial: "root".into() }],
+            network: None,
             console: ConsoleSink { path: place.path().join("console.log"), max_bytes: 1 << 20 },
             runtime_dir: place.path().into(),
             no_doorbell: false,

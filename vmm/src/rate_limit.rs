@@ -1,5 +1,5 @@
 //! Keeps a guest from filling the host's log: a warning that it can cause at will goes through once in a while. Used by
-//! devices, one limit per kind of warning.
+//! devices and by the host's network, one limit per kind of warning.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ const INTERVAL: Duration = Duration::from_secs(10);
 
 /// Lets one warning through per interval and counts the others.
 #[derive(Debug, Default)]
-pub(crate) struct RateLimit {
+pub struct RateLimit {
     last: Option<Instant>,
     suppressed: u64,
 }

@@ -104,6 +104,7 @@ pub fn prepare(
                 serial: paths::DATA_SERIAL.to_owned(),
             },
         ],
+        network: None,
         console: ConsoleSink { path: profile.console_log(), max_bytes: 4 << 20 },
         runtime_dir: profile.runtime_dir().to_owned(),
         no_doorbell: false,

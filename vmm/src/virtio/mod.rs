@@ -7,6 +7,7 @@ pub mod device;
 pub mod mmio;
 #[cfg(test)]
 pub(crate) mod mock;
+pub mod net;
 pub(crate) mod panicking;
 pub mod queue;
 pub mod rng;

@@ -5,7 +5,7 @@
 //! ends quietly where a driver broke the rules, and a device could not tell a cut-off chain from a whole one.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{Ordering, fence};
 
 use virtio_bindings::bindings::virtio_ring::VRING_AVAIL_F_NO_INTERRUPT;
 use virtio_queue::desc::split::Descriptor;
@@ -193,8 +193,8 @@ pub struct Virtqueue {
     layout: QueueLayout,
     /// By head: popped and not yet pushed.
     in_flight: Vec<bool>,
-    /// Something was pushed since the last `publish`.
-    pushed: bool,
+    /// How many were pushed since the last `publish`.
+    pushed: u16,
     memory: GuestMemory,
     kick: Arc<Kick>,
     interrupt: Arc<dyn Interrupt>,
@@ -220,7 +220,7 @@ impl Virtqueue {
         queue.set_next_used(next);
         queue.set_ready(true);
         let in_flight = vec![false; usize::from(layout.size)];
-        Ok(Self { index, queue, layout, in_flight, pushed: false, memory, kick, interrupt })
+        Ok(Self { index, queue, layout, in_flight, pushed: 0, memory, kick, interrupt })
     }
 
     /// The queue's number.
@@ -292,24 +292,58 @@ impl Virtqueue {
 
     /// Gives chain `head` back with `written` bytes in its writable part. The driver is told by [`publish`](Self::publish).
     pub fn push(&mut self, head: u16, written: u32) -> Result<(), QueueError> {
+        self.release(head);
+        self.queue.add_used(&*self.memory, head, written).map_err(|_| QueueError::UsedRing(self.index))
+    }
+
+    /// Gives several chains back, each with the bytes written to it, so that the driver sees all of them or none.
+    pub fn push_all(&mut self, done: &[(u16, u32)]) -> Result<(), QueueError> {
+        let Some((&(head, written), before)) = done.split_last() else { return Ok(()) };
+        // These go beyond the index that the driver sees; pushing the last one moves it over all of them.
+        let mut next = self.queue.next_used();
+        for &(head, written) in before {
+            let slot = self.layout.used + 4 + 8 * u64::from(next % self.layout.size);
+            self.write(GuestAddress(slot), &[u32::from(head).to_le_bytes(), written.to_le_bytes()].concat())?;
+            self.release(head);
+            next = next.wrapping_add(1);
+        }
+        self.queue.set_next_used(next);
+        self.push(head, written)
+    }
+
+    fn release(&mut self, head: u16) {
         let popped = self.in_flight.get_mut(usize::from(head)).is_some_and(std::mem::take);
         debug_assert!(popped, "chain {head} was never popped, or pushed twice");
-        self.pushed = true;
-        self.queue.add_used(&*self.memory, head, written).map_err(|_| QueueError::UsedRing(self.index))
+        self.pushed = self.pushed.wrapping_add(1);
     }
 
     /// Interrupts the driver if it asked to be told of what was pushed since the last call.
     pub fn publish(&mut self) -> Result<(), QueueError> {
-        if !std::mem::take(&mut self.pushed) {
+        let pushed = std::mem::take(&mut self.pushed);
+        if pushed == 0 {
             return Ok(());
         }
-        let outside = |_| QueueError::UsedRing(self.index);
-        // Orders our writes before its reads, so the flag below may be read plainly.
-        let due = self.queue.needs_notification(&*self.memory).map_err(outside)?;
-        if due && (self.queue.event_idx_enabled() || !self.driver_polls()?) {
+        // Our writes to the used ring come before we read what the driver wants to be told of.
+        fence(Ordering::SeqCst);
+        let due = if self.queue.event_idx_enabled() {
+            // Whether the index that it waits for is among those just passed (virtio 1.2 §2.7.7.1).
+            let beyond = self.queue.next_used().wrapping_sub(self.used_event()?).wrapping_sub(1);
+            beyond < pushed
+        } else {
+            !self.driver_polls()?
+        };
+        if due {
             self.interrupt.queue(self.index);
         }
         Ok(())
+    }
+
+    /// The used index after which the driver wants an interrupt, with EVENT_IDX.
+    fn used_event(&self) -> Result<u16, QueueError> {
+        let at = self.layout.avail + 4 + 2 * u64::from(self.layout.size);
+        let event: u16 =
+            self.memory.load(GuestAddress(at), Ordering::Relaxed).map_err(|_| QueueError::AvailIndex(self.index))?;
+        Ok(u16::from_le(event))
     }
 
     /// Whether the driver set NO_INTERRUPT, which only counts without EVENT_IDX (virtio 1.2 §2.7.7.2).

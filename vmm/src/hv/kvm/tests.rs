@@ -283,6 +283,7 @@ fn whole_machine(code: &[&[u8]], no_doorbell: bool) -> Option<(Machine, tempfile
         initramfs: vec![7; 5000],
         cmdline: "quiet".into(),
         disks: vec![DiskConfig { file, path, read_only: true, serial: "root".into() }],
+        network: None,
         console: ConsoleSink { path: place.path().join("console.log"), max_bytes: 1 << 20 },
         runtime_dir: place.path().into(),
         no_doorbell,

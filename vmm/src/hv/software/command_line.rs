@@ -19,9 +19,11 @@ pub struct DeviceArgument {
     /// QEMU's name for it.
     pub name: &'static str,
     /// Its properties, each with a leading comma.
-    pub options: &'static str,
+    pub options: String,
     /// The inherited socket.
     pub socket: RawFd,
+    /// QEMU calls the socket a network, which the device is then plugged into.
+    pub network: bool,
 }
 
 /// Everything that QEMU is told.
@@ -79,9 +81,15 @@ impl CommandLine {
         pair("-global", "virtio-mmio.force-legacy=false".into());
         pair("-chardev", format!("socket,id=monitor,fd={}", self.monitor));
         pair("-mon", "chardev=monitor,mode=control".into());
-        for (index, DeviceArgument { name, options, socket }) in self.devices.iter().enumerate() {
+        for (index, DeviceArgument { name, options, socket, network }) in self.devices.iter().enumerate() {
             pair("-chardev", format!("socket,id=device{index},fd={socket}"));
-            pair("-device", format!("{name},chardev=device{index},queue_reset=off{options}"));
+            let end = if *network {
+                pair("-netdev", format!("vhost-user,id=net{index},chardev=device{index}"));
+                format!("netdev=net{index}")
+            } else {
+                format!("chardev=device{index}")
+            };
+            pair("-device", format!("{name},{end},queue_reset=off{options}"));
         }
         pair("-chardev", format!("socket,id=console,fd={}", self.console));
         pair("-device", "virtio-serial-device,max_ports=1".into());

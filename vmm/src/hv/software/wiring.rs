@@ -16,6 +16,7 @@ use crate::engine::Stop;
 use crate::virtio::VirtioDevice;
 
 /// Virtio device types (virtio 1.2 §5).
+const NETWORK: u32 = 1;
 const BLOCK: u32 = 2;
 const RNG: u32 = 4;
 const VSOCK: u32 = 19;
@@ -62,11 +63,14 @@ impl Wiring {
     ) -> Result<(), QemuError> {
         // QEMU keeps the third queue of vsock (events, for migration) to itself.
         let (name, options, offer) = match device.device_type() {
-            BLOCK => ("vhost-user-blk", ",num-queues=1", Offer { queues: 1, config: true }),
-            VSOCK => ("vhost-user-vsock-device", "", Offer { queues: 2, config: true }),
-            RNG => ("vhost-user-rng", "", Offer { queues: 1, config: false }),
+            // QEMU answers for the configuration space of this one, so it has to be told what is in it.
+            NETWORK => ("virtio-net-device", network_options(&*device), Offer { queues: 2, config: false }),
+            BLOCK => ("vhost-user-blk", ",num-queues=1".into(), Offer { queues: 1, config: true }),
+            VSOCK => ("vhost-user-vsock-device", String::new(), Offer { queues: 2, config: true }),
+            RNG => ("vhost-user-rng", String::new(), Offer { queues: 1, config: false }),
             _ => return Err(QemuError::NoDevice(device.name())),
         };
+        let network = device.device_type() == NETWORK;
         let socket = self.socket()?;
         let (fate, initramfs) = (Arc::clone(fate), Arc::clone(initramfs));
         let watch = move |event| match event {
@@ -79,7 +83,7 @@ impl Wiring {
             }
         };
         self.threads.push(vhost_user::serve(device, socket.ours, offer, watch)?);
-        self.devices.push(DeviceArgument { name, options, socket: socket.theirs });
+        self.devices.push(DeviceArgument { name, options, socket: socket.theirs, network });
         Ok(())
     }
 
@@ -88,4 +92,22 @@ impl Wiring {
         self.inherited.push(descriptor);
         number
     }
+}
+
+/// Address, MTU and queue sizes as the device has them, and without what QEMU would do itself: a control queue, and telling
+/// neighbours of a move to another host.
+fn network_options(device: &dyn VirtioDevice) -> String {
+    let mut config = [0; 12];
+    device.read_config(0, &mut config);
+    let mac: Vec<String> = config[..6].iter().map(|byte| format!("{byte:02x}")).collect();
+    let mtu = u16::from_le_bytes([config[10], config[11]]);
+    let sizes: Vec<String> = device.queue_sizes().iter().map(u16::to_string).collect();
+    let off = ["ctrl_vq", "ctrl_rx", "ctrl_vlan", "ctrl_rx_extra", "ctrl_mac_addr", "ctrl_guest_offloads"];
+    let off: String = off.iter().chain(&["guest_announce"]).map(|name| format!(",{name}=off")).collect();
+    format!(
+        ",mac={},host_mtu={mtu},rx_queue_size={},tx_queue_size={}{off}",
+        mac.join(":"),
+        sizes.first().map_or("256", String::as_str),
+        sizes.get(1).map_or("256", String::as_str)
+    )
 }

@@ -448,3 +448,22 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn several_chains_come_back_at_once_across_the_rings_end() {
+    for event_idx in [false, true] {
+        let mut driver = MockDriver::with_event_idx(&[8], event_idx);
+        let ring = &mut driver.rings[0];
+        let mut queue = ring.virtqueue();
+        for round in 0..20 {
+            (0..3).for_each(|_| drop(ring.add(&[], &[16])));
+            let heads: Vec<_> = (0..3).map(|step| (queue.pop().unwrap().unwrap().head, round + step)).collect();
+            queue.push_all(&heads).unwrap();
+            queue.push_all(&[]).unwrap();
+            queue.publish().unwrap();
+            let used: Vec<_> = ring.used().iter().map(|used| (used.head, used.len)).collect();
+            assert_eq!(used, heads);
+        }
+        assert_eq!(driver.interrupts.seen().queues[0], 20, "one interrupt for each three");
+    }
+}
