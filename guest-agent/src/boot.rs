@@ -48,9 +48,15 @@ fn kernel_interfaces(orders: &Boot) -> Result<(), Failure> {
     cgroup::start()?;
     settings::apply();
     network::loopback_up()?;
+    if let Some(network) = &orders.network
+        && let Err(error) = network::interface_up(network)
+    {
+        // Containers without a way out are better than none.
+        tracing::error!(%error, "network interface could not be set up");
+    }
     clock::set(orders.unix_seconds, orders.unix_nanos)?;
     rustix::system::sethostname(orders.hostname.as_bytes())?;
-    Ok(network::name_files(&orders.hostname)?)
+    Ok(network::name_files(&orders.hostname, orders.network.as_ref())?)
 }
 
 fn data(reaper: &reaper::Reaper, orders: &Boot) -> Result<(), Failure> {

@@ -22,8 +22,10 @@ pub mod disks;
 pub mod host;
 /// What is mounted where.
 pub mod mounts;
-/// The loopback interface.
+/// The guest's interfaces and how names are found.
 pub mod network;
+/// Requests to the kernel about interfaces.
+pub mod rtnetlink;
 /// Sysctls and limits.
 pub mod settings;
 

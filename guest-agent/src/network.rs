@@ -1,67 +1,89 @@
-//! Brings the loopback interface up, by one netlink request (rtnetlink(7)). dockerd makes the other interfaces. Called by
-//! `boot`.
+//! The guest's interfaces: loopback, and the one that leads to the host, set up as the host says. dockerd makes the others.
+//! Also the files by which names are found. Called by `boot`.
 
 use std::fs;
 use std::io;
+use std::net::IpAddr;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
-use rustix::event::PollFlags;
-use rustix::net::netlink::SocketAddrNetlink;
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, connect, recv, send, socket_with};
+use lighter_protocol::Network;
 
-use crate::{paths, ready};
+use crate::paths;
+use crate::rtnetlink::Rtnetlink;
 
-const RTM_NEWLINK: u16 = 16;
-const NLMSG_ERROR: u16 = 2;
-const NLM_F_REQUEST_ACK: u16 = 1 | 4;
-const IFF_UP: u32 = 1;
 /// The kernel gives the loopback interface number 1 in every network namespace.
-const LOOPBACK: i32 = 1;
+const LOOPBACK: u32 = 1;
+const INTERFACES: &str = "/sys/class/net";
 
 /// Sets the loopback interface up.
 pub fn loopback_up() -> io::Result<()> {
-    let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None)?;
-    connect(&socket, &SocketAddrNetlink::new(0, 0))?;
-    send(&socket, &request(), SendFlags::empty())?;
-    if !ready::wait(&socket, PollFlags::IN, Instant::now() + Duration::from_secs(5))? {
-        return Err(io::Error::new(io::ErrorKind::TimedOut, "kernel did not answer"));
+    Rtnetlink::open()?.up(LOOPBACK, None)
+}
+
+/// Sets the interface to the host up: MTU, addresses, routes.
+pub fn interface_up(network: &Network) -> io::Result<()> {
+    let index = index_of(Path::new(INTERFACES), &network.mac)?;
+    let kernel = Rtnetlink::open()?;
+    kernel.up(index, Some(network.mtu))?;
+    for &(address, prefix) in &network.addresses {
+        kernel.address(index, address, prefix)?;
     }
-    let mut answer = [0; 256];
-    let (length, _) = recv(&socket, &mut answer, RecvFlags::empty())?;
-    verdict(&answer[..length])
+    network.gateways.iter().try_for_each(|&gateway| kernel.default_route(index, gateway))
 }
 
-/// `struct nlmsghdr` and `struct ifinfomsg`.
-fn request() -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(32);
-    bytes.extend_from_slice(&32_u32.to_ne_bytes());
-    bytes.extend_from_slice(&RTM_NEWLINK.to_ne_bytes());
-    bytes.extend_from_slice(&NLM_F_REQUEST_ACK.to_ne_bytes());
-    bytes.extend_from_slice(&[0; 8]); // sequence and port: one request, one answer
-    bytes.extend_from_slice(&[0; 4]); // family, padding, type
-    bytes.extend_from_slice(&LOOPBACK.to_ne_bytes());
-    bytes.extend_from_slice(&IFF_UP.to_ne_bytes());
-    bytes.extend_from_slice(&IFF_UP.to_ne_bytes()); // the flags to change
-    bytes
-}
-
-/// `struct nlmsghdr`, then a negative errno or 0.
-fn verdict(answer: &[u8]) -> io::Result<()> {
-    let kind = answer.get(4..6).and_then(|bytes| bytes.try_into().ok()).map(u16::from_ne_bytes);
-    let error = answer.get(16..20).and_then(|bytes| bytes.try_into().ok()).map(i32::from_ne_bytes);
-    match (kind, error) {
-        (Some(NLMSG_ERROR), Some(0)) => Ok(()),
-        (Some(NLMSG_ERROR), Some(errno)) => Err(io::Error::from_raw_os_error(errno.saturating_neg())),
-        _ => Err(io::Error::new(io::ErrorKind::InvalidData, "kernel's answer is not an acknowledgement")),
+/// The number of the interface with this hardware address.
+fn index_of(folder: &Path, mac: &str) -> io::Result<u32> {
+    for interface in fs::read_dir(folder)?.flatten() {
+        let read = |name: &str| fs::read_to_string(interface.path().join(name)).unwrap_or_default();
+        if read("address").trim_end() == mac {
+            return read("ifindex").trim_end().parse().map_err(io::Error::other);
+        }
     }
+    Err(io::Error::new(io::ErrorKind::NotFound, format!("no interface has the address {mac}")))
 }
 
-/// Writes the files behind `/etc/hostname` and `/etc/hosts`, which the read-only root has as links into [`paths::ETC`].
-pub fn name_files(hostname: &str) -> io::Result<()> {
+/// Writes the files behind `/etc/hostname`, `/etc/hosts` and `/etc/resolv.conf`, which the read-only root has as links into
+/// [`paths::ETC`]. dockerd gives containers the last one.
+pub fn name_files(hostname: &str, network: Option<&Network>) -> io::Result<()> {
     let folder = Path::new(paths::ETC);
     fs::write(folder.join("hostname"), format!("{hostname}\n"))?;
     fs::write(folder.join("hosts"), format!("127.0.0.1 localhost\n::1 localhost\n127.0.1.1 {hostname}\n"))?;
-    // Without a network there is no name server; dockerd gives containers what stands here.
-    fs::write(folder.join("resolv.conf"), "")
+    // Without a network there is no name server.
+    let resolver = network.map(|network| resolv_conf(&network.name_servers, &network.search)).unwrap_or_default();
+    fs::write(folder.join("resolv.conf"), resolver)
+}
+
+fn resolv_conf(servers: &[IpAddr], search: &[String]) -> String {
+    let mut text: String = servers.iter().map(|server| format!("nameserver {server}\n")).collect();
+    if !search.is_empty() {
+        text.push_str(&format!("search {}\n", search.join(" ")));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_interface_is_found_by_its_hardware_address_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, mac, index) in [("lo", "00:00:00:00:00:00", "1"), ("eth0", "02:00:00:00:00:02", "7")] {
+            let path = folder.path().join(name);
+            fs::create_dir(&path).unwrap();
+            fs::write(path.join("address"), format!("{mac}\n")).unwrap();
+            fs::write(path.join("ifindex"), format!("{index}\n")).unwrap();
+        }
+        assert_eq!(index_of(folder.path(), "02:00:00:00:00:02").unwrap(), 7);
+        let missing = index_of(folder.path(), "02:00:00:00:00:03").unwrap_err();
+        assert_eq!(missing.kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn resolv_conf_keeps_the_order_of_servers_and_domains() {
+        let servers = ["192.168.127.1".parse().unwrap(), "fd00::1".parse().unwrap()];
+        let text = resolv_conf(&servers, &["corp.example".into(), "example".into()]);
+        assert_eq!(text, "nameserver 192.168.127.1\nnameserver fd00::1\nsearch corp.example example\n");
+        assert_eq!(resolv_conf(&servers[..1], &[]), "nameserver 192.168.127.1\n");
+    }
 }

@@ -19,4 +19,4 @@ pub mod ports;
 /// Frames on a byte stream: encoding and a decoder that trusts nothing.
 pub mod wire;
 
-pub use message::{Boot, Event, GuestInfo, Hello, LogSource, Reply, Request, Shell, VERSION};
+pub use message::{Boot, Event, GuestInfo, Hello, LogSource, Network, Reply, Request, Shell, VERSION};

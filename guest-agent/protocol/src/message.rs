@@ -1,6 +1,8 @@
 //! Messages of the control channel, as JSON objects. Unknown fields are ignored so that a newer peer may say more; unknown
 //! kinds are an error. Each side treats every field of the other as hostile.
 
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 
 /// Version of this conversation. Host and agent come from one image, so a difference is an error that names both.
@@ -30,6 +32,27 @@ pub struct Boot {
     /// every byte is known to be zero; without this word it has to read the whole disk to know.
     #[serde(default)]
     pub data_disk_blank: bool,
+    /// How the guest's network interface is to be set up; `None` where there is no network.
+    #[serde(default)]
+    pub network: Option<Network>,
+}
+
+/// The guest's one network interface. The agent sets all of it itself, so no machine waits for DHCP or for router
+/// advertisements.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Network {
+    /// The interface's hardware address, by which the agent finds it: six pairs of lower-case hex digits with colons.
+    pub mac: String,
+    /// Its MTU in bytes.
+    pub mtu: u16,
+    /// Its addresses, with the length of each network's prefix in bits.
+    pub addresses: Vec<(IpAddr, u8)>,
+    /// Where everything else is reached; at most one per family.
+    pub gateways: Vec<IpAddr>,
+    /// Name servers in order.
+    pub name_servers: Vec<IpAddr>,
+    /// Domains in which short names are looked up.
+    pub search: Vec<String>,
 }
 
 /// Something happened in the guest.
