@@ -20,10 +20,17 @@ pub struct DeviceArgument {
     pub name: &'static str,
     /// Its properties, each with a leading comma.
     pub options: String,
-    /// The inherited socket.
-    pub socket: RawFd,
-    /// QEMU calls the socket a network, which the device is then plugged into.
-    pub network: bool,
+    /// Where it finds us.
+    pub end: End,
+}
+
+/// How QEMU reaches the device's half on our side.
+#[derive(Debug)]
+pub enum End {
+    /// An inherited socket.
+    Socket(RawFd),
+    /// A socket to connect to, by a path without commas. QEMU calls it a network, which the device is then plugged into.
+    Network(String),
 }
 
 /// Everything that QEMU is told.
@@ -81,15 +88,16 @@ impl CommandLine {
         pair("-global", "virtio-mmio.force-legacy=false".into());
         pair("-chardev", format!("socket,id=monitor,fd={}", self.monitor));
         pair("-mon", "chardev=monitor,mode=control".into());
-        for (index, DeviceArgument { name, options, socket, network }) in self.devices.iter().enumerate() {
-            pair("-chardev", format!("socket,id=device{index},fd={socket}"));
-            let end = if *network {
-                pair("-netdev", format!("vhost-user,id=net{index},chardev=device{index}"));
-                format!("netdev=net{index}")
-            } else {
-                format!("chardev=device{index}")
+        for (index, DeviceArgument { name, options, end }) in self.devices.iter().enumerate() {
+            let (chardev, plug) = match end {
+                End::Socket(socket) => (format!("fd={socket}"), format!("chardev=device{index}")),
+                End::Network(path) => (format!("path={path}"), format!("netdev=net{index}")),
             };
-            pair("-device", format!("{name},{end},queue_reset=off{options}"));
+            pair("-chardev", format!("socket,id=device{index},{chardev}"));
+            if matches!(end, End::Network(_)) {
+                pair("-netdev", format!("vhost-user,id=net{index},chardev=device{index}"));
+            }
+            pair("-device", format!("{name},{plug},queue_reset=off{options}"));
         }
         pair("-chardev", format!("socket,id=console,fd={}", self.console));
         pair("-device", "virtio-serial-device,max_ports=1".into());

@@ -11,6 +11,7 @@
 
 mod command_line;
 mod console;
+mod doorway;
 mod fate;
 mod handover;
 mod monitor;
@@ -85,7 +86,7 @@ fn prepare(program: std::path::PathBuf, parts: EngineParts, fate: &Arc<Fate>) ->
     let initramfs = Arc::new(Handover::new("initramfs", &parts.initramfs)?);
     let mut wiring = Wiring::default();
     for device in parts.devices {
-        wiring.device(device, fate, &initramfs)?;
+        wiring.device(device, fate, &initramfs, &parts.runtime_dir)?;
     }
     let console = wiring.socket()?;
     wiring.threads.push(console::record(console.ours, parts.console)?);

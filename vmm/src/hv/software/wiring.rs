@@ -1,14 +1,16 @@
 //! What QEMU inherits: one end of a socket pair per device, memory files, and what it is told about each. No path in the
-//! file system is involved, so nothing can be left behind. Called by the engine.
+//! file system outlives this, so nothing can be left behind. Called by the engine.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use super::QemuError;
-use super::command_line::DeviceArgument;
+use super::command_line::{DeviceArgument, End};
+use super::doorway::Doorway;
 use super::fate::Fate;
 use super::handover::Handover;
 use super::vhost_user::{self, Event, Offer};
@@ -20,6 +22,9 @@ const NETWORK: u32 = 1;
 const BLOCK: u32 = 2;
 const RNG: u32 = 4;
 const VSOCK: u32 = 19;
+
+/// Opens our end of a device's connection, once QEMU is there.
+type Connect = Box<dyn FnOnce() -> io::Result<UnixStream> + Send>;
 
 /// A socket pair of which QEMU inherits one end.
 pub struct Socket {
@@ -60,6 +65,7 @@ impl Wiring {
         device: Box<dyn VirtioDevice>,
         fate: &Arc<Fate>,
         initramfs: &Arc<Handover>,
+        runtime_dir: &Path,
     ) -> Result<(), QemuError> {
         // QEMU keeps the third queue of vsock (events, for migration) to itself.
         let (name, options, offer) = match device.device_type() {
@@ -70,8 +76,16 @@ impl Wiring {
             RNG => ("vhost-user-rng", String::new(), Offer { queues: 1, config: false }),
             _ => return Err(QemuError::NoDevice(device.name())),
         };
-        let network = device.device_type() == NETWORK;
-        let socket = self.socket()?;
+        let (end, connect): (End, Connect) = if device.device_type() == NETWORK {
+            let doorway = Doorway::open(runtime_dir)?;
+            let end = End::Network(format!("/proc/self/fd/{}", self.inherit(doorway.place)));
+            // Held by QEMU alone once it runs: its end is QEMU's.
+            let life = self.socket()?.ours;
+            (end, Box::new(move || Doorway::enter(&doorway.listener, &life)))
+        } else {
+            let socket = self.socket()?;
+            (End::Socket(socket.theirs), Box::new(move || Ok(socket.ours)))
+        };
         let (fate, initramfs) = (Arc::clone(fate), Arc::clone(initramfs));
         let watch = move |event| match event {
             Event::Running => initramfs.scrub(),
@@ -82,8 +96,8 @@ impl Wiring {
                 fate.seal(Stop::Crashed { reason: format!("{error}: {cause}") });
             }
         };
-        self.threads.push(vhost_user::serve(device, socket.ours, offer, watch)?);
-        self.devices.push(DeviceArgument { name, options, socket: socket.theirs, network });
+        self.threads.push(vhost_user::serve(device, connect, offer, watch)?);
+        self.devices.push(DeviceArgument { name, options, end });
         Ok(())
     }
 

@@ -96,6 +96,11 @@ impl Backend {
         Self { device, offer, runtime, watch, acked: 0, table: None, rings, interrupt, doorbells: None }
     }
 
+    /// Whether the frontend has set features.
+    pub fn has_features(&self) -> bool {
+        self.acked != 0
+    }
+
     /// SERVING → SET-UP. Idempotent.
     pub fn stop(&mut self) {
         if self.doorbells.take().is_none() {

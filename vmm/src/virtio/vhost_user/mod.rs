@@ -6,6 +6,7 @@
 //! themselves are served by the device's own tasks.
 
 mod backend;
+mod early;
 mod memory_table;
 mod ring;
 #[cfg(test)]
@@ -52,11 +53,12 @@ pub enum Event {
     Ended(Result<(), TransportError>),
 }
 
-/// Serves `device` on `socket` until the other side closes it. `watch` is called on the control thread and must return
+/// Serves `device` on the socket that `connect` opens, until the other side closes it; there `connect` may wait for the
+/// frontend, and its failure is a frontend that has gone. `watch` is called on the control thread and must return
 /// quickly. Must be called inside a tokio runtime. Fails if the system gives us no thread.
 pub fn serve(
     device: Box<dyn VirtioDevice>,
-    socket: UnixStream,
+    connect: impl FnOnce() -> io::Result<UnixStream> + Send + 'static,
     offer: Offer,
     watch: impl Fn(Event) + Send + Sync + 'static,
 ) -> io::Result<JoinHandle<()>> {
@@ -66,7 +68,7 @@ pub fn serve(
     let backend = Arc::new(Mutex::new(Backend::new(device, offer, Handle::current(), Arc::clone(&watch))));
     std::thread::Builder::new().name(format!("vhost-{name}")).spawn(move || {
         // A panic has been reported by now, and whatever it left half-done is reset below; the machine must hear of it.
-        let result = catch_unwind(AssertUnwindSafe(|| converse(socket, &backend)))
+        let result = catch_unwind(AssertUnwindSafe(|| connect().map_or(Ok(()), |socket| converse(socket, &backend))))
             .unwrap_or_else(|_| Err(Error::ReqHandlerError(io::Error::other("the device panicked"))));
         backend.lock().unwrap_or_else(PoisonError::into_inner).stop();
         watch(Event::Ended(result.map_err(|source| TransportError { device: name, source })));
@@ -76,8 +78,17 @@ pub fn serve(
 type Watch = Arc<dyn Fn(Event) + Send + Sync>;
 
 fn converse(socket: UnixStream, backend: &Arc<Mutex<Backend>>) -> Result<(), Error> {
+    let ahead = socket.try_clone().map_err(Error::ReqHandlerError)?;
     let mut requests = BackendReqHandler::from_stream(socket, Arc::clone(backend));
     loop {
+        let lock = || backend.lock().unwrap_or_else(PoisonError::into_inner);
+        // What goes wrong here goes wrong again below, where it is judged.
+        if !lock().has_features()
+            && early::take(&ahead, &mut |index, choice| early::enable(&mut lock(), index, choice))
+                .is_ok_and(|taken| taken)
+        {
+            continue;
+        }
         match requests.handle_request() {
             Ok(()) => {}
             Err(Error::SocketRetry(error)) if error.kind() == io::ErrorKind::Interrupted => {}

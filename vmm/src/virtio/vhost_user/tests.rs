@@ -140,7 +140,7 @@ impl Rig {
                 sender.send(result).unwrap_or_default();
             }
         };
-        let thread = serve(device, ours, Offer { queues: 2, config: true }, end).unwrap();
+        let thread = serve(device, || Ok(ours), Offer { queues: 2, config: true }, end).unwrap();
         drop(entered);
         let memory_file = sealed_memory(LOW_END, SealFlags::SHRINK);
         let file = FileOffset::new(memory_file.try_clone().unwrap().into(), 0);
@@ -366,7 +366,7 @@ fn a_client_that_leaves_in_the_middle_of_a_message_is_no_error() {
             sender.send(result).unwrap_or_default();
         }
     };
-    let thread = serve(device, ours, Offer { queues: 2, config: true }, end).unwrap();
+    let thread = serve(device, || Ok(ours), Offer { queues: 2, config: true }, end).unwrap();
     theirs.write_all(&[1, 0, 0, 0, 1]).unwrap();
     drop(theirs);
     ended.recv_timeout(DEADLINE).expect("the thread ends").unwrap();
