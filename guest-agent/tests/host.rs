@@ -13,8 +13,14 @@ use lighter_protocol::{Boot, Event, Hello, VERSION};
 fn greeted() -> (Host, UnixStream) {
     let (agent, mut ours) = UnixStream::pair().unwrap();
     ours.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    let boot =
-        Boot { version: VERSION, unix_seconds: 1, unix_nanos: 2, hostname: "guest".into(), data_disk_blank: false };
+    let boot = Boot {
+        version: VERSION,
+        unix_seconds: 1,
+        unix_nanos: 2,
+        hostname: "guest".into(),
+        data_disk_blank: false,
+        network: None,
+    };
     ours.write_all(&wire::encode(&boot).unwrap()).unwrap();
     let (host, told) = host::greet(agent.into(), "secret".into()).unwrap();
     assert_eq!(told, boot);

@@ -24,6 +24,8 @@ pub mod home;
 pub mod lock;
 /// What the daemon needs of the world below it.
 pub mod machine;
+/// The network between the guest and the world.
+pub mod net;
 /// Text from the guest, made harmless.
 pub mod plain;
 /// The real image, engines and machines.

@@ -61,13 +61,7 @@ pub struct Sizes {
 impl Sizes {
     /// As wishes.
     pub fn wishes(&self) -> Wishes {
-        Wishes {
-            cpus: self.cpus,
-            memory: self.memory,
-            disk: self.disk,
-            engine: self.engine,
-            answer_while_stopped: None,
-        }
+        Wishes { cpus: self.cpus, memory: self.memory, disk: self.disk, engine: self.engine, ..Wishes::default() }
     }
 
     /// As arguments for another process.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use lighter_protocol::{Boot, Event, Hello, VERSION, ports};
+use lighter_protocol::{Boot, Event, Hello, Network, VERSION, ports};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 
@@ -66,6 +66,8 @@ pub struct Welcome {
     pub hostname: String,
     /// Whether the data disk holds nothing at all.
     pub data_disk_blank: bool,
+    /// How its network interface is to be set up.
+    pub network: Option<Network>,
 }
 
 /// Waits for the agent. Has no deadline of its own. Not cancel-safe: callers who are waiting are dropped.
@@ -107,6 +109,7 @@ async fn admit(mut stream: BoxedStream, welcome: &Welcome) -> Result<Option<Boxe
         unix_nanos: now.subsec_nanos(),
         hostname: welcome.hostname.clone(),
         data_disk_blank: welcome.data_disk_blank,
+        network: welcome.network.clone(),
     };
     Ok(frames::write(&mut stream, &boot).await.is_ok().then_some(stream))
 }

@@ -27,8 +27,10 @@ use super::{clock, console::ConsoleTail, patience::Patience, shutdown, timeline}
 use crate::control::Phase;
 use crate::home::Profile;
 use crate::machine::{End, Machine, Platform};
+use crate::net::{Network, Policy};
 use crate::plain;
 use crate::settings::Settings;
+use crate::sys::names;
 
 /// How long what was said before a machine's end may take to arrive after it.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -77,6 +79,8 @@ struct Running {
     machine: Arc<dyn Machine>,
     events: Events,
     patience: Patience,
+    /// Carries the guest's traffic for as long as this lives.
+    network: Option<Network>,
 }
 
 impl Lifecycle<'_> {
@@ -109,10 +113,21 @@ impl Lifecycle<'_> {
         if self.inbox.stop_now().is_some() {
             return Ok(None);
         }
-        let Prepared { config, secret, data_disk_blank } = prepared;
+        let Prepared { mut config, secret, data_disk_blank } = prepared;
         let patience = Patience::of(config.engine);
         let console = ConsoleTail::from_here(&config.console.path);
-        let welcome = Welcome { secret, hostname: self.profile.name().hostname(), data_disk_blank };
+        let network = self.settings.network.then(|| {
+            let policy = Policy { host_access: self.settings.host_access };
+            let (device, network) = Network::start(policy, names::files());
+            config.network = Some(device);
+            network
+        });
+        let welcome = Welcome {
+            secret,
+            hostname: self.profile.name().hostname(),
+            data_disk_blank,
+            network: network.as_ref().map(Network::welcome),
+        };
         self.board.stage("machine", "starting the machine");
         let platform = Arc::clone(&self.platform);
         let machine = tokio::task::spawn_blocking(move || platform.start(config)).await;
@@ -131,10 +146,10 @@ impl Lifecycle<'_> {
         match (ready, events) {
             (Ok(None), Some(events)) => {
                 self.door.open(Arc::clone(&machine));
-                Ok(Some(Running { machine, events, patience }))
+                Ok(Some(Running { machine, events, patience, network }))
             }
             (Ok(Some(how)), Some(events)) => {
-                self.stop(Running { machine, events, patience }, how).await;
+                self.stop(Running { machine, events, patience, network }, how).await;
                 Ok(None)
             }
             (Ok(_), None) => {
@@ -241,7 +256,7 @@ impl Lifecycle<'_> {
         }
         self.board.stage("kill", "switching the machine off");
         running.machine.kill().await;
-        drop(running.events);
+        drop((running.events, running.network));
     }
 }
 

@@ -34,6 +34,10 @@ pub struct Wishes {
     pub engine: Option<Engine>,
     /// Whether `/_ping` and `/version` are answered while no machine runs, instead of starting one.
     pub answer_while_stopped: Option<bool>,
+    /// Whether the guest has a network that leads out through the host.
+    pub network: Option<bool>,
+    /// Whether containers may reach services of the host.
+    pub host_access: Option<bool>,
 }
 
 impl Wishes {
@@ -45,6 +49,8 @@ impl Wishes {
             disk: self.disk.or(below.disk),
             engine: self.engine.or(below.engine),
             answer_while_stopped: self.answer_while_stopped.or(below.answer_while_stopped),
+            network: self.network.or(below.network),
+            host_access: self.host_access.or(below.host_access),
         }
     }
 
@@ -109,6 +115,10 @@ pub struct Settings {
     pub disk_bytes: Option<u64>,
     /// Who shall run it.
     pub engine: Engine,
+    /// Whether the guest has a network.
+    pub network: bool,
+    /// Whether containers may reach services of the host, as users of other desktop engines expect.
+    pub host_access: bool,
 }
 
 /// What this host has.
@@ -163,7 +173,14 @@ impl Settings {
                 _ => return Err(refuse("disk", disk.to_string(), "use 1 to 16384 GiB".to_owned())),
             },
         };
-        Ok(Settings { cpus, memory_bytes, disk_bytes, engine: wishes.engine.unwrap_or(Engine::Auto) })
+        Ok(Settings {
+            cpus,
+            memory_bytes,
+            disk_bytes,
+            engine: wishes.engine.unwrap_or(Engine::Auto),
+            network: wishes.network.unwrap_or(false),
+            host_access: wishes.host_access.unwrap_or(true),
+        })
     }
 
     /// A warning if the host has less memory free than the guest may come to use.

@@ -1,4 +1,4 @@
-//! Reads `config.toml`: five keys, each checked by hand so that a message names the key, what stands there and what could.
+//! Reads `config.toml`: seven keys, each checked by hand so that a message names the key, what stands there and what could.
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use super::{Engine, Wishes};
 
 /// Longest file that is looked at, in bytes; ours has ten lines.
 const LONGEST: u64 = 256 * 1024;
-const KEYS: [&str; 5] = ["cpus", "memory", "disk", "engine", "answer_while_stopped"];
+const KEYS: [&str; 7] = ["cpus", "memory", "disk", "engine", "answer_while_stopped", "network", "host_access"];
 
 /// Settings that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -122,6 +122,7 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Wishes, SettingsError> {
         value: value.to_string().chars().take(60).collect(),
         expected,
     };
+    let choice = |key, value: &toml::Value| value.as_bool().ok_or_else(|| wrong(key, value, "expected true or false"));
     let mut wishes = Wishes::default();
     for (key, value) in &table {
         match key.as_str() {
@@ -144,11 +145,9 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Wishes, SettingsError> {
                 let expected = "expected one of \"auto\", \"kvm\", \"whp\", \"hvf\", \"software\"";
                 wishes.engine = Some(value.as_str().and_then(named).ok_or_else(|| wrong("engine", value, expected))?);
             }
-            "answer_while_stopped" => {
-                let expected = "expected true or false";
-                let choice = value.as_bool().ok_or_else(|| wrong("answer_while_stopped", value, expected))?;
-                wishes.answer_while_stopped = Some(choice);
-            }
+            "answer_while_stopped" => wishes.answer_while_stopped = Some(choice("answer_while_stopped", value)?),
+            "network" => wishes.network = Some(choice("network", value)?),
+            "host_access" => wishes.host_access = Some(choice("host_access", value)?),
             unknown => {
                 let key: String = unknown.chars().take(60).collect();
                 return Err(SettingsError::UnknownKey { path: path.to_owned(), hint: hint(&key), key });
@@ -215,10 +214,12 @@ mod tests {
             disk: Some(1.5),
             engine: Some(Engine::Kvm),
             answer_while_stopped: Some(false),
+            network: Some(true),
+            host_access: Some(false),
         };
         assert_eq!(loaded(b"").unwrap(), Wishes::default());
         let text =
-            b"\xef\xbb\xbfcpus = 2\r\nmemory = 2\r\ndisk = 1.5\r\nengine = 'kvm'\r\nanswer_while_stopped = false";
+            b"\xef\xbb\xbfcpus = 2\r\nmemory = 2\r\ndisk = 1.5\r\nengine = 'kvm'\r\nanswer_while_stopped = false\r\nnetwork = true\r\nhost_access = false";
         assert_eq!(loaded(text).unwrap(), full);
         assert_eq!(load(Path::new("/nonexistent/config.toml")).unwrap(), Wishes::default());
     }
@@ -233,6 +234,8 @@ mod tests {
             (b"[mounts]\nx = 1", "known are cpus, memory, disk, engine"),
             (b"answer_while_asleep = true", "did you mean `answer_while_stopped`?"),
             (b"answer_while_stopped = 'no'", "expected true or false"),
+            (b"host_access = 0", "expected true or false"),
+            (b"host_acces = false", "did you mean `host_access`?"),
             (b"memory = \"8 GB\"", "expected a number of GiB such as 2"),
             (b"cpus = 2.5", "expected a whole number"),
             (b"engine = 'qemu'", "expected one of \"auto\""),

@@ -13,6 +13,8 @@ const FRESH: &str = "\
 # disk = 60         # GiB; can grow, never shrink
 # engine = \"auto\"   # auto, kvm, whp, hvf, software
 # answer_while_stopped = true   # answer `GET /_ping` and `GET /version` without starting a stopped machine
+# network = false   # whether containers can reach the world
+# host_access = true   # whether they can reach this host, as host.docker.internal or by its own addresses
 ";
 
 /// Makes the file at `path` say what `wishes` says, and leaves the rest of it alone. Creates it if there is none.
@@ -28,6 +30,8 @@ pub fn save(path: &Path, wishes: &Wishes) -> Result<(), SettingsError> {
         ("disk", wishes.disk.map(|size| size.to_string())),
         ("engine", wishes.engine.map(|engine| format!("\"{}\"", engine.name()))),
         ("answer_while_stopped", wishes.answer_while_stopped.map(|choice| choice.to_string())),
+        ("network", wishes.network.map(|choice| choice.to_string())),
+        ("host_access", wishes.host_access.map(|choice| choice.to_string())),
     ];
     for (key, value) in values {
         if let Some(value) = value {
@@ -73,13 +77,7 @@ mod tests {
     use crate::settings::{Engine, load};
 
     fn wishes() -> Wishes {
-        Wishes {
-            cpus: Some(3),
-            memory: Some(2.5),
-            disk: None,
-            engine: Some(Engine::Software),
-            answer_while_stopped: None,
-        }
+        Wishes { cpus: Some(3), memory: Some(2.5), disk: None, engine: Some(Engine::Software), ..Wishes::default() }
     }
 
     #[test]

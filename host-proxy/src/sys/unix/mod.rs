@@ -6,6 +6,8 @@ pub mod endpoint;
 pub mod files;
 /// What `doctor` looks at.
 pub mod host;
+/// Where names are resolved.
+pub mod names;
 /// Sessions, signals, limits.
 pub mod process;
 /// Raw mode and window size.

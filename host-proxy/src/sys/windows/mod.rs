@@ -8,6 +8,8 @@ pub mod files;
 pub mod host;
 /// The Run key.
 pub mod login;
+/// Where names are resolved.
+pub mod names;
 /// Signals and limits.
 pub mod process;
 /// Console size.

@@ -16,6 +16,7 @@ use super::{ETHERNET, LONGEST_FRAME};
 use crate::kick::Kick;
 use crate::rate_limit::RateLimit;
 use crate::virtio::device::Interrupt;
+use crate::virtio::panicking::Panicking;
 use crate::virtio::queue::{Chain, QueueError, Span, Virtqueue};
 
 /// Frames taken from or put on a ring in one round, so that a guest that never stops cannot keep a worker thread.
@@ -123,6 +124,7 @@ impl Service {
 
     fn round(&self) -> Next {
         let mut slot = self.rings.lock().unwrap_or_else(PoisonError::into_inner);
+        let _told = Panicking::tells("net", &*self.interrupt);
         let Some(rings) = slot.as_mut() else { return Next::Stop };
         rings.round(&self.guest).unwrap_or_else(|error| {
             tracing::warn!(device = "net", %error, "Device stopped: the driver broke the rules");

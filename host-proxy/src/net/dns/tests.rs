@@ -1,0 +1,129 @@
+//! The name server against name servers made up here.
+
+use std::net::Ipv4Addr;
+
+use tokio::net::{TcpListener, UdpSocket};
+
+use super::message::tests::query;
+use super::message::{TYPE_A, TYPE_AAAA};
+use super::*;
+
+struct Lab {
+    dns: Dns,
+    _files: tempfile::TempDir,
+}
+
+fn lab(hosts: &str, resolv_conf: &str, host_access: bool) -> Lab {
+    let files = tempfile::tempdir().unwrap();
+    let (hosts_path, resolv_path) = (files.path().join("hosts"), files.path().join("resolv.conf"));
+    std::fs::write(&hosts_path, hosts).unwrap();
+    std::fs::write(&resolv_path, resolv_conf).unwrap();
+    Lab { dns: Dns::new(hosts_path, resolv_path, Policy { host_access }), _files: files }
+}
+
+async fn addresses(lab: &Lab, name: &str, kind: u16) -> Vec<u8> {
+    lab.dns.resolve(&query(9, name, kind), Transport::Datagram).await.unwrap()
+}
+
+#[tokio::test]
+async fn names_of_ours_and_of_the_hosts_file_need_no_server() {
+    let lab = lab("192.0.2.7 build\n127.0.0.1 localhost app.test\n::1 app.test\n", "", true);
+    let tail = |answer: Vec<u8>| answer[answer.len() - 4..].to_vec();
+    assert_eq!(tail(addresses(&lab, "host.docker.internal", TYPE_A).await), plan::HOST_V4.octets());
+    assert_eq!(tail(addresses(&lab, "gateway.docker.internal", TYPE_A).await), plan::GATEWAY_V4.octets());
+    assert_eq!(tail(addresses(&lab, "BUILD", TYPE_A).await), [192, 0, 2, 7]);
+    assert_eq!(tail(addresses(&lab, "app.test", TYPE_A).await), plan::HOST_V4.octets());
+    for (name, kind) in [("build", TYPE_AAAA), ("host.docker.internal", TYPE_AAAA), ("host.docker.internal", 16)] {
+        let none = addresses(&lab, name, kind).await;
+        assert_eq!((none[3] & 0xf, &none[6..8]), (0, &[0, 0][..]), "{name} {kind}");
+    }
+}
+
+#[tokio::test]
+async fn n10_without_host_access_no_name_leads_to_the_host() {
+    let lab = lab("127.0.1.1 app.test\n", "", false);
+    assert_eq!(addresses(&lab, "app.test", TYPE_A).await[6..8], [0, 0]);
+}
+
+#[tokio::test]
+async fn n8_an_answer_with_another_id_or_question_is_not_taken() {
+    let server = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let address = server.local_addr().unwrap();
+    let asked = query(0x1234, "a.example", 65);
+    let serving = async {
+        let mut buffer = [0; 512];
+        let (length, from) = server.recv_from(&mut buffer).await.unwrap();
+        let received = buffer[..length].to_vec();
+        assert_eq!(received[2..], asked[2..], "the question passes as it is");
+        let right = Query::parse(&received).unwrap().fail(Code::None);
+        let wrong_id = message::with_id(&right, message::id(&right).unwrap().wrapping_add(1));
+        let other = query(message::id(&right).unwrap(), "b.example", 65);
+        let wrong_question = Query::parse(&other).unwrap().fail(Code::None);
+        for answer in [wrong_id, wrong_question, vec![], vec![0; 5], right] {
+            server.send_to(&answer, from).await.unwrap();
+        }
+    };
+    let parsed = Query::parse(&asked).unwrap();
+    let servers = [address];
+    let (answer, ()) = tokio::join!(upstream::ask(&servers, &parsed, &asked), serving);
+    assert_eq!(answer.unwrap(), parsed.fail(Code::None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_is_silent_gives_way_to_the_next_one() {
+    let silent = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let server = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let servers = [silent.local_addr().unwrap(), server.local_addr().unwrap()];
+    let asked = query(1, "a.example", TYPE_A);
+    let parsed = Query::parse(&asked).unwrap();
+    let serving = async {
+        let mut buffer = [0; 512];
+        let (length, from) = server.recv_from(&mut buffer).await.unwrap();
+        let received = buffer[..length].to_vec();
+        let answer = Query::parse(&received).unwrap().answer(&["192.0.2.1".parse().unwrap()]);
+        server.send_to(&answer, from).await.unwrap();
+    };
+    let (answer, ()) = tokio::join!(upstream::ask(&servers, &parsed, &asked), serving);
+    assert!(answer.is_some());
+}
+
+#[tokio::test]
+async fn n8_64_kib_pass_over_a_stream() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let servers = [listener.local_addr().unwrap()];
+    let asked = query(5, "large.example", 16);
+    let parsed = Query::parse(&asked).unwrap();
+    let serving = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let received = upstream::read(&mut stream).await.unwrap().unwrap();
+        let mut answer = Query::parse(&received).unwrap().fail(Code::None);
+        answer.resize(65_535, 7);
+        upstream::write(&mut stream, &answer).await.unwrap();
+    };
+    let (answer, ()) = tokio::join!(upstream::ask_stream(&servers, &parsed, &asked), serving);
+    let answer = answer.unwrap();
+    assert_eq!((answer.len(), message::id(&answer)), (65_535, Some(5)));
+}
+
+#[tokio::test]
+async fn questions_on_a_stream_are_answered_one_after_another() {
+    let lab = lab("192.0.2.7 build\n", "", true);
+    let (mut near, far) = tokio::io::duplex(256);
+    let asking = async {
+        for id in 0..20 {
+            upstream::write(&mut near, &query(id, "build", TYPE_A)).await.unwrap();
+            let answer = upstream::read(&mut near).await.unwrap().unwrap();
+            assert_eq!((message::id(&answer), &answer[answer.len() - 4..]), (Some(id), &[192, 0, 2, 7][..]));
+        }
+        drop(near);
+    };
+    tokio::join!(lab.dns.serve_stream(far), asking);
+}
+
+#[tokio::test]
+async fn a_question_that_nobody_answers_gets_an_error_at_once_when_all_servers_refuse() {
+    // A port that was just free: nobody listens there.
+    let gone = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap().local_addr().unwrap();
+    let asked = query(1, "a.example", TYPE_A);
+    assert_eq!(upstream::ask(&[gone], &Query::parse(&asked).unwrap(), &asked).await, None);
+}

@@ -1,0 +1,249 @@
+//! One TCP connection of the guest, joined to the world: the task that moves bytes between the guest's side ([`Stack`]) and
+//! the far one. No buffer of its own: bytes go straight from the far socket into the stack's buffers and back, so each side's
+//! window follows how fast the other one reads.
+//!
+//! ```text
+//!   shaking hands ──(too slow)──► over
+//!      │
+//!   joined ──FIN of the guest──► far side's sending shut ──┐
+//!      │                                                   ├──both, and all delivered──► over
+//!      ├─────far side's end───► FIN to the guest ──────────┘
+//!      ├──RST of the guest, or its silence──► far side reset
+//!      └──far side's error──► RST to the guest
+//! ```
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use smoltcp::socket::tcp::State;
+use smoltcp::time::{Duration as Span, Instant as Moment};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Duration, Instant, Sleep};
+
+use super::inbox::Inbox;
+use super::stack::Stack;
+use crate::net::datagram::Egress;
+
+/// A round that is due at once although the last one sent nothing is a timer that is about to run out.
+const SHORTEST: Duration = Duration::from_millis(1);
+/// How long the guest may take to answer the answer to its SYN.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// For a wait without a deadline of its own.
+const LONGEST: Duration = Duration::from_secs(3600);
+
+/// The far side of a connection.
+pub trait Far: AsyncRead + AsyncWrite + Unpin + Send + 'static {
+    /// Makes dropping it a reset instead of an end.
+    fn reset(&mut self);
+}
+
+impl Far for TcpStream {
+    fn reset(&mut self) {
+        // Fails only if the connection is gone already.
+        let _ = socket2::SockRef::from(&*self).set_linger(Some(Duration::ZERO));
+    }
+}
+
+impl Far for tokio::io::DuplexStream {
+    fn reset(&mut self) {}
+}
+
+/// What is known of the far side.
+#[derive(Default)]
+struct Ends {
+    /// The guest has said all, and the far side has been told.
+    guest_told: bool,
+    /// The far side has said all, and the guest's socket has been told.
+    far_told: bool,
+    /// One side broke the connection.
+    broken: bool,
+}
+
+/// A joined connection.
+pub struct Flow<F> {
+    stack: Stack,
+    far: F,
+    inbox: Inbox,
+    ends: Ends,
+    timer: Pin<Box<Sleep>>,
+    began: Instant,
+}
+
+impl<F: Far> Flow<F> {
+    /// Joins the two; `stack` holds the SYN.
+    pub fn new(stack: Stack, far: F, inbox: Inbox) -> Self {
+        let timer = Box::pin(tokio::time::sleep(LONGEST));
+        Self { stack, far, inbox, ends: Ends::default(), timer, began: Instant::now() }
+    }
+
+    /// Moves bytes until both sides have ended or one is broken.
+    pub async fn run(mut self, egress: &Egress) {
+        loop {
+            poll_fn(|cx| self.advance(cx)).await;
+            for frame in std::mem::take(self.stack.sent()) {
+                if egress.send(frame).await.is_err() {
+                    return;
+                }
+            }
+            if self.is_over() {
+                return;
+            }
+        }
+    }
+
+    /// Does all that can be done; ready when there are frames to send or it is over.
+    fn advance(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let mut busy = self.take_packets(cx);
+            let now = self.now();
+            if !self.is_frozen() {
+                self.stack.round(now);
+            }
+            if self.is_greeting() && self.began.elapsed() >= HANDSHAKE {
+                self.far.reset();
+                self.break_off();
+            }
+            busy |= self.outwards(cx);
+            busy |= self.inwards(cx);
+            if !self.stack.sent().is_empty() || self.is_over() {
+                return Poll::Ready(());
+            }
+            if !busy && self.sleep(cx, now).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// The guest's packets, into the stack.
+    fn take_packets(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut busy = false;
+        while let Poll::Ready(Some(packet)) = self.inbox.poll_next(cx) {
+            // The first one opened the connection; another one is its repetition, or noise.
+            // Behind the end there is nothing to be said.
+            if !super::is_syn(&packet) && !self.is_frozen() {
+                self.stack.receive(packet);
+                busy = true;
+            }
+        }
+        busy
+    }
+
+    /// The guest's bytes, to the far side; then its end.
+    fn outwards(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut busy = false;
+        while !self.ends.broken && self.stack.socket().can_recv() {
+            let far = &mut self.far;
+            let moved = self.stack.socket().recv(|bytes| match Pin::new(far).poll_write(cx, bytes) {
+                Poll::Ready(Ok(count)) => (count, Poll::Ready(Ok(count))),
+                other => (0, other),
+            });
+            match moved {
+                Ok(Poll::Ready(Ok(1..))) => busy = true,
+                Ok(Poll::Pending) | Err(_) => break,
+                Ok(Poll::Ready(_)) => self.break_off(),
+            }
+        }
+        let finished =
+            matches!(self.stack.state(), State::CloseWait | State::LastAck | State::Closing | State::TimeWait);
+        let finished = finished || (self.stack.state() == State::Closed && self.ends.far_told);
+        if finished && !self.ends.guest_told && !self.ends.broken && !self.stack.socket().can_recv() {
+            // An error means that the far side has ended by itself.
+            if Pin::new(&mut self.far).poll_shutdown(cx).is_ready() {
+                self.ends.guest_told = true;
+                busy = true;
+            }
+        }
+        busy
+    }
+
+    /// The far side's bytes, to the guest; then its end.
+    fn inwards(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut busy = false;
+        while !self.ends.broken && !self.ends.far_told && self.stack.socket().can_send() {
+            let far = &mut self.far;
+            let moved = self.stack.socket().send(|room| {
+                let mut buffer = ReadBuf::new(room);
+                match Pin::new(far).poll_read(cx, &mut buffer) {
+                    Poll::Ready(Ok(())) => (buffer.filled().len(), Poll::Ready(Ok(buffer.filled().len()))),
+                    Poll::Ready(Err(error)) => (0, Poll::Ready(Err(error))),
+                    Poll::Pending => (0, Poll::Pending),
+                }
+            });
+            match moved {
+                Ok(Poll::Ready(Ok(0))) => {
+                    self.stack.socket().close();
+                    self.ends.far_told = true;
+                    busy = true;
+                }
+                Ok(Poll::Ready(Ok(_))) => busy = true,
+                Ok(Poll::Ready(Err(error))) => {
+                    note(&error);
+                    self.break_off();
+                    busy = true;
+                }
+                Ok(Poll::Pending) | Err(_) => break,
+            }
+        }
+        busy
+    }
+
+    /// The far side is gone: the guest gets a reset with the next round.
+    fn break_off(&mut self) {
+        self.stack.socket().abort();
+        self.ends.broken = true;
+        let now = self.now();
+        self.stack.round(now);
+    }
+
+    /// Both ends are known to the guest's socket, and only its bytes are left to be delivered. Its own timers would throw
+    /// them away.
+    fn is_frozen(&self) -> bool {
+        self.stack.state() == State::TimeWait
+    }
+
+    /// Whether nothing is left to be done. A connection that the guest broke is reset on the far side as well.
+    fn is_over(&mut self) -> bool {
+        let closed = match self.stack.state() {
+            State::Closed => true,
+            State::TimeWait => false,
+            _ => return false,
+        };
+        let delivered = self.ends.guest_told && self.ends.far_told;
+        if closed && !delivered && !self.ends.broken && !self.undelivered() {
+            self.far.reset();
+            self.ends.broken = true;
+        }
+        delivered || self.ends.broken
+    }
+
+    /// The guest has closed in order, and the far side has not taken everything yet.
+    fn undelivered(&mut self) -> bool {
+        self.ends.far_told && !self.ends.guest_told && self.stack.socket().can_recv()
+    }
+
+    /// Whether the guest has not acknowledged the answer to its SYN yet.
+    fn is_greeting(&self) -> bool {
+        matches!(self.stack.state(), State::Listen | State::SynReceived)
+    }
+
+    fn sleep(&mut self, cx: &mut Context<'_>, now: Moment) -> Poll<()> {
+        let due = if self.is_frozen() { None } else { self.stack.deadline(now) };
+        let wait = due.map_or(LONGEST, |span: Span| Duration::from_micros(span.total_micros()).max(SHORTEST));
+        let wait = if self.is_greeting() { wait.min(HANDSHAKE) } else { wait };
+        self.timer.as_mut().reset(Instant::now() + wait);
+        self.timer.as_mut().poll(cx)
+    }
+
+    fn now(&self) -> Moment {
+        let since = i64::try_from(self.began.elapsed().as_micros()).unwrap_or(i64::MAX);
+        // Never zero, which smoltcp takes for "long ago".
+        Moment::from_micros(since.saturating_add(1))
+    }
+}
+
+fn note(error: &io::Error) {
+    tracing::debug!(%error, "a connection of the guest broke on the far side");
+}

@@ -1,0 +1,115 @@
+//! How a connection of the guest is opened on the host's side, and how a failure is told to the guest: refused and
+//! unreachable are two things, and programs act on the difference. Called by the connection's task.
+
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::TcpStream;
+
+use super::reply;
+use crate::net::datagram::Egress;
+use crate::net::icmp::{self, Unreachable};
+use crate::net::packet::{Packet, TCP};
+use crate::net::reach;
+
+/// A peer that a dead network hides is found out after some minutes, as the guest's own probes end here.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+
+/// What the guest is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// A reset.
+    Refused,
+    /// An ICMP message.
+    Unreachable(Unreachable),
+    /// Nothing: it will try again, or give up by itself.
+    Nothing,
+}
+
+impl Failure {
+    /// What `error` of a connect means to whoever asked for it.
+    pub fn of(error: &io::Error) -> Self {
+        match error.kind() {
+            ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted => Self::Refused,
+            ErrorKind::HostUnreachable => Self::Unreachable(Unreachable::Host),
+            ErrorKind::PermissionDenied => Self::Unreachable(Unreachable::Prohibited),
+            // The guest has been waiting as long, and a process of the host would get the same answer.
+            ErrorKind::TimedOut => Self::Nothing,
+            ErrorKind::NetworkUnreachable | ErrorKind::NetworkDown | ErrorKind::AddrNotAvailable => {
+                Self::Unreachable(Unreachable::Network)
+            }
+            // The host is short of something, which may pass.
+            _ if error.raw_os_error().is_some_and(is_shortage) => Self::Nothing,
+            _ => Self::Unreachable(Unreachable::Network),
+        }
+    }
+
+    /// Tells the guest, whose packet was `syn`.
+    pub fn tell(self, syn: &Packet, egress: &Egress) {
+        match self {
+            Self::Nothing => {}
+            Self::Refused => {
+                if let Some(reset) = reply::reset(syn.payload()) {
+                    egress.segment(syn.destination, syn.source, TCP, &reset);
+                }
+            }
+            Self::Unreachable(why) => {
+                let message = icmp::unreachable(why, syn.destination, syn.ip());
+                egress.segment(syn.destination, syn.source, icmp::protocol(syn.destination), &message);
+            }
+        }
+    }
+}
+
+/// EMFILE, ENFILE, ENOMEM, ENOBUFS; the last one's number differs by system.
+fn is_shortage(number: i32) -> bool {
+    [24, 23, 12, 105, 55].contains(&number)
+}
+
+/// Connects to an address of the world. `host_access` says whether it may be one of the host's own.
+pub async fn outside(address: SocketAddr, host_access: bool) -> io::Result<TcpStream> {
+    reach::check(address, host_access)?;
+    let stream = TcpStream::connect(address).await?;
+    // Routes may have changed since the check.
+    if !host_access && stream.local_addr()?.ip() == address.ip() {
+        return Err(ErrorKind::PermissionDenied.into());
+    }
+    Ok(prepared(stream))
+}
+
+/// Connects to the host's loopback: IPv4 first, then IPv6, because many programs listen on only one of them and mean both.
+pub async fn loopback(port: u16) -> io::Result<TcpStream> {
+    match TcpStream::connect((IpAddr::V4(Ipv4Addr::LOCALHOST), port)).await {
+        Ok(stream) => Ok(prepared(stream)),
+        Err(first) => {
+            let second = TcpStream::connect((IpAddr::V6(Ipv6Addr::LOCALHOST), port)).await;
+            second.map(prepared).map_err(|_| first)
+        }
+    }
+}
+
+/// The guest collects small writes itself, if it wants to.
+fn prepared(stream: TcpStream) -> TcpStream {
+    // Without these the connection works as well.
+    let _ = stream.set_nodelay(true);
+    let _ = SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEP_ALIVE));
+    stream
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refused_unreachable_and_forbidden_are_told_apart() {
+        let of = |kind: ErrorKind| Failure::of(&kind.into());
+        assert_eq!(of(ErrorKind::ConnectionRefused), Failure::Refused);
+        assert_eq!(of(ErrorKind::HostUnreachable), Failure::Unreachable(Unreachable::Host));
+        assert_eq!(of(ErrorKind::NetworkUnreachable), Failure::Unreachable(Unreachable::Network));
+        assert_eq!(of(ErrorKind::PermissionDenied), Failure::Unreachable(Unreachable::Prohibited));
+        assert_eq!(of(ErrorKind::TimedOut), Failure::Nothing);
+        assert_eq!(Failure::of(&io::Error::from_raw_os_error(24)), Failure::Nothing);
+    }
+}

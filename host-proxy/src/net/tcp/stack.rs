@@ -1,0 +1,194 @@
+//! The guest's side of one TCP connection: one smoltcp interface with one socket. A connection per interface makes a packet's
+//! way independent of how many connections there are, and lets each have its own task. Knows nothing of the host's side.
+//! Called by `flow`.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+
+use lighter_vmm::virtio::net::{Accepts, Checksum as Partial, Frame, Offload, Segmentation, Version};
+use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
+use smoltcp::phy::{Checksum, ChecksumCapabilities, Device, DeviceCapabilities, Medium, PacketMeta, RxToken, TxToken};
+use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
+use smoltcp::time::{Duration, Instant};
+use smoltcp::wire::{HardwareAddress, IpCidr, IpEndpoint};
+
+use crate::net::packet::{ETHERNET, Packet, TCP};
+use crate::net::{checksum, datagram, plan};
+
+/// A guest that does not acknowledge for so long is gone.
+const SILENCE: Duration = Duration::from_secs(300);
+/// How often an idle guest is asked whether it is still there.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// Largest IP packet that the guest's driver cuts into segments, in bytes.
+const LARGEST_ROW: NonZeroUsize = NonZeroUsize::new(65_535).expect("it is not zero");
+
+/// Bytes for each direction of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Buffers(pub usize);
+
+/// One connection's interface, socket, and the packets on their way through.
+pub struct Stack {
+    interface: Interface,
+    sockets: SocketSet<'static>,
+    handle: SocketHandle,
+    wire: Wire,
+}
+
+impl Stack {
+    /// The socket that answers `syn` as `far`, listening already. `seed` makes its sequence numbers unpredictable.
+    pub fn new(syn: Packet, far: SocketAddr, buffers: Buffers, accepts: Accepts, seed: u64) -> Self {
+        let mut wire = Wire { received: VecDeque::from([syn]), sent: Vec::new(), accepts };
+        let mut config = Config::new(HardwareAddress::Ip);
+        config.random_seed = seed;
+        let mut interface = Interface::new(config, &mut wire, Instant::ZERO);
+        interface.update_ip_addrs(|addresses| {
+            // The prefix makes everybody a neighbour, so that no route is needed. An empty list has room for one.
+            let _ = addresses.push(IpCidr::new(far.ip().into(), 0));
+        });
+        let buffer = || SocketBuffer::new(vec![0; buffers.0]);
+        let mut socket = Socket::new(buffer(), buffer());
+        // What is acknowledged or sent at once was collected in one round already.
+        socket.set_ack_delay(None);
+        socket.set_nagle_enabled(false);
+        socket.set_timeout(Some(SILENCE));
+        socket.set_keep_alive(Some(KEEP_ALIVE));
+        // Fails for port 0 only, which then nobody answers.
+        let _ = socket.listen(IpEndpoint::from(far));
+        let mut sockets = SocketSet::new(Vec::with_capacity(1));
+        let handle = sockets.add(socket);
+        Self { interface, sockets, handle, wire }
+    }
+
+    /// A packet of the guest, for the next round.
+    pub fn receive(&mut self, packet: Packet) {
+        self.wire.received.push_back(packet);
+    }
+
+    /// Takes what was received, and sends what can be sent.
+    pub fn round(&mut self, now: Instant) {
+        self.interface.poll(now, &mut self.wire, &mut self.sockets);
+    }
+
+    /// When the next round is due although nothing happens.
+    pub fn deadline(&mut self, now: Instant) -> Option<Duration> {
+        self.interface.poll_delay(now, &self.sockets)
+    }
+
+    /// Frames for the guest, made by the rounds so far.
+    pub fn sent(&mut self) -> &mut Vec<Frame> {
+        &mut self.wire.sent
+    }
+
+    /// The socket.
+    pub fn socket(&mut self) -> &mut Socket<'static> {
+        self.sockets.get_mut(self.handle)
+    }
+
+    /// The socket's state.
+    pub fn state(&self) -> State {
+        self.sockets.get::<Socket<'_>>(self.handle).state()
+    }
+}
+
+/// The interface's device: packets in, frames out.
+struct Wire {
+    received: VecDeque<Packet>,
+    sent: Vec<Frame>,
+    accepts: Accepts,
+}
+
+impl Device for Wire {
+    type RxToken<'a> = Received;
+    type TxToken<'a> = Sending<'a>;
+
+    fn receive(&mut self, _now: Instant) -> Option<(Received, Sending<'_>)> {
+        let packet = self.received.pop_front()?;
+        Some((Received(packet), Sending::new(&mut self.sent, self.accepts)))
+    }
+
+    fn transmit(&mut self, _now: Instant) -> Option<Sending<'_>> {
+        Some(Sending::new(&mut self.sent, self.accepts))
+    }
+
+    fn capabilities(&self) -> DeviceCapabilities {
+        let mut capabilities = DeviceCapabilities::default();
+        capabilities.medium = Medium::Ip;
+        capabilities.max_transmission_unit = usize::from(plan::MTU);
+        // `Packet` has verified what comes in; checksums of what goes out are the driver's, if it wants.
+        let mut sums = ChecksumCapabilities::ignored();
+        sums.ipv4 = Checksum::Tx;
+        if self.accepts.partial_checksums {
+            let row = |accepted: bool| accepted.then_some(LARGEST_ROW);
+            capabilities.segmentation.tcpv4 = row(self.accepts.segments_v4);
+            capabilities.segmentation.tcpv6 = row(self.accepts.segments_v6);
+        } else {
+            sums.tcp = Checksum::Tx;
+        }
+        capabilities.checksum = sums;
+        capabilities
+    }
+}
+
+struct Received(Packet);
+
+impl RxToken for Received {
+    fn consume<R, F: FnOnce(&[u8]) -> R>(self, read: F) -> R {
+        read(self.0.ip())
+    }
+}
+
+struct Sending<'a> {
+    sent: &'a mut Vec<Frame>,
+    accepts: Accepts,
+    segment: Option<u16>,
+}
+
+impl<'a> Sending<'a> {
+    fn new(sent: &'a mut Vec<Frame>, accepts: Accepts) -> Self {
+        Self { sent, accepts, segment: None }
+    }
+}
+
+impl TxToken for Sending<'_> {
+    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, length: usize, write: F) -> R {
+        let mut bytes = vec![0; ETHERNET + length];
+        let result = write(&mut bytes[ETHERNET..]);
+        let partial = self.accepts.partial_checksums;
+        if let Some(frame) = finish(bytes, partial, self.segment) {
+            self.sent.push(frame);
+        }
+        result
+    }
+
+    fn set_meta(&mut self, meta: PacketMeta) {
+        self.segment = meta.segmentation_offload_size.map(u16::from);
+    }
+}
+
+/// Puts the Ethernet header before an IP packet that smoltcp made, and says what the driver has to do with it.
+fn finish(mut bytes: Vec<u8>, partial: bool, segment: Option<u16>) -> Option<Frame> {
+    let ip = bytes.get(ETHERNET..)?;
+    let (version, header, source, destination) = match ip.first()? >> 4 {
+        4 => {
+            let address = |at: usize| <[u8; 4]>::try_from(ip.get(at..at + 4)?).ok();
+            (Version::V4, 20, address(12)?.into(), address(16)?.into())
+        }
+        _ => {
+            let address = |at: usize| <[u8; 16]>::try_from(ip.get(at..at + 16)?).ok();
+            (Version::V6, 40, address(8)?.into(), address(24)?.into())
+        }
+    };
+    bytes[..ETHERNET].copy_from_slice(&datagram::ethernet(destination));
+    let start = ETHERNET + header;
+    let mut offload = Offload::default();
+    if partial {
+        let tcp = bytes.get_mut(start..)?;
+        let sum = checksum::pseudo(source, destination, TCP, tcp.len());
+        tcp.get_mut(16..18)?.copy_from_slice(&sum.to_be_bytes());
+        let headers = (start + usize::from(tcp[12] >> 4) * 4) as u16;
+        offload.checksum = Some(Partial { start: start as u16, offset: 16 });
+        offload.segmentation = segment.map(|size| Segmentation { version, size, headers });
+    }
+    Some(Frame { offload, bytes })
+}

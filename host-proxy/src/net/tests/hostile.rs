@@ -1,0 +1,181 @@
+//! A guest that scans, lies and floods.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+
+use super::super::packet::{ICMP_V4, TCP};
+use super::super::{checksum, icmp, plan};
+use super::guest::{Guest, LINUX, packet};
+
+fn syn(destination: IpAddr, from: u16, port: u16) -> Vec<u8> {
+    let source: IpAddr = if destination.is_ipv4() { plan::GUEST_V4.into() } else { plan::GUEST_V6.into() };
+    let mut segment = [from.to_be_bytes(), port.to_be_bytes()].concat();
+    segment.extend_from_slice(&[0, 0, 0, 1, 0, 0, 0, 0, 0x50, 2, 0xff, 0xff, 0, 0, 0, 0]);
+    let sum = checksum::transport(source, destination, TCP, &segment);
+    segment[16..18].copy_from_slice(&sum.to_be_bytes());
+    packet(source, destination, TCP, &segment)
+}
+
+/// Ports of `destination` that answer a SYN with SYN and ACK.
+async fn open_ports(guest: &mut Guest, destination: IpAddr) -> BTreeSet<u16> {
+    let (mut open, mut answers) = (BTreeSet::new(), 0u32);
+    for port in 1..=u16::MAX {
+        guest.send_ip(&syn(destination, 50_000, port)).await;
+        // Answers beyond what the link holds are dropped, so they are fetched as they come.
+        if port % 64 == 0 || port == u16::MAX {
+            let wanted = u32::from(port);
+            for _ in 0..2000 {
+                let tcp = guest.raw_tcp();
+                let other = guest.others();
+                answers += (tcp.len() + other.len()) as u32;
+                let header = if destination.is_ipv4() { 20 } else { 40 };
+                for packet in tcp {
+                    // An earlier probe of another address may still be answered.
+                    let is_from = match destination {
+                        IpAddr::V4(address) => packet[12..16] == address.octets(),
+                        IpAddr::V6(address) => packet[8..24] == address.octets(),
+                    };
+                    if is_from && packet[header + 13] & 0x12 == 0x12 {
+                        open.insert(u16::from_be_bytes([packet[header], packet[header + 1]]));
+                    }
+                }
+                if answers >= wanted {
+                    break;
+                }
+                guest.changed().await;
+            }
+        }
+    }
+    assert!(answers >= u32::from(u16::MAX), "only {answers} probes were answered");
+    open
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn g14_a_scan_of_the_virtual_addresses_finds_the_name_server_and_nothing_else() {
+    let mut guest = Guest::new(LINUX, false, "").without_client();
+    for (address, want) in [
+        (IpAddr::from(plan::GATEWAY_V4), BTreeSet::from([53])),
+        (IpAddr::from(plan::GATEWAY_V6), BTreeSet::from([53])),
+        (IpAddr::from(plan::HOST_V4), BTreeSet::new()),
+        (IpAddr::from([127, 0, 0, 1]), BTreeSet::new()),
+    ] {
+        assert_eq!(open_ports(&mut guest, address).await, want, "{address}");
+    }
+}
+
+#[tokio::test]
+async fn g14_of_all_udp_ports_of_the_gateway_only_names_are_answered() {
+    let mut guest = Guest::new(LINUX, true, "").without_client();
+    for port in [1, 52, 54, 67, 68, 123, 5353, 65_535] {
+        guest.send_udp(5000, SocketAddr::from((plan::GATEWAY_V4, port)), b"?").await;
+        let message = guest.other("port unreachable").await;
+        assert_eq!((message.protocol, &message.payload()[..2]), (ICMP_V4, &[3, 3][..]), "{port}");
+    }
+}
+
+/// The gateway still answers.
+async fn is_alive(guest: &mut Guest) {
+    let gateway = plan::GATEWAY_V4.into();
+    let echo = icmp::Echo { identifier: 1, sequence: 2, data: b"alive" };
+    let mut request = echo.to_request(gateway);
+    let sum = checksum::plain(&request);
+    request[2..4].copy_from_slice(&sum.to_be_bytes());
+    guest.send_ip(&packet(plan::GUEST_V4.into(), gateway, ICMP_V4, &request)).await;
+    let reply = guest.other("the echo").await;
+    assert_eq!(icmp::reply(gateway, reply.payload()), Some(echo));
+}
+
+#[tokio::test]
+async fn n2_frames_that_concern_nobody_are_not_answered() {
+    let mut guest = Guest::new(LINUX, true, "").without_client();
+    let good = syn(plan::GATEWAY_V4.into(), 50_000, 80);
+    let frame =
+        |destination: [u8; 6], source: [u8; 6], kind: [u8; 2]| [&destination[..], &source, &kind, &good].concat();
+    let (gateway, own) = (plan::GATEWAY_MAC, plan::GUEST_MAC);
+    for bytes in [
+        frame([0xff; 6], own, [8, 0]),
+        frame([1, 0, 0x5e, 0, 0, 1], own, [8, 0]),
+        frame([2, 9, 9, 9, 9, 9], own, [8, 0]),
+        frame(gateway, gateway, [8, 0]),
+        frame(gateway, [0xff; 6], [8, 0]),
+        frame(gateway, own, [0x81, 0]),
+        frame(gateway, own, [0x12, 0x34]),
+        frame(gateway, own, [0x86, 0xdd]),
+        vec![0; 14],
+        [&gateway[..], &own, &[8, 0]].concat(),
+    ] {
+        guest.send_frame(bytes).await;
+    }
+    is_alive(&mut guest).await;
+    assert!(guest.raw_tcp().is_empty() && guest.others().is_empty());
+}
+
+#[tokio::test]
+async fn n9_odd_flags_never_open_a_connection() {
+    let mut guest = Guest::new(LINUX, true, "").without_client();
+    for flags in 0..=255u8 {
+        // A lone SYN is the one that may.
+        if flags & 0x17 == 2 {
+            continue;
+        }
+        let mut packet = syn(plan::GATEWAY_V4.into(), 50_000 + u16::from(flags), 53);
+        packet[33] = flags;
+        packet[36..38].fill(0);
+        let sum = checksum::transport(plan::GUEST_V4.into(), plan::GATEWAY_V4.into(), TCP, &packet[20..]);
+        packet[36..38].copy_from_slice(&sum.to_be_bytes());
+        guest.send_ip(&packet).await;
+    }
+    is_alive(&mut guest).await;
+    let answers = guest.raw_tcp();
+    assert!(answers.iter().all(|packet| packet[33] & 0x12 != 0x12 && packet[33] & 4 != 0));
+    // Everything but resets is answered by a reset.
+    let expected = (0..=255u8).filter(|flags| flags & 0x17 != 2 && flags & 4 == 0).count();
+    assert_eq!(answers.len(), expected);
+}
+
+#[tokio::test]
+async fn n9_a_flood_of_syns_is_bounded() {
+    let mut guest = Guest::new(LINUX, true, "").without_client();
+    let mut answered = BTreeSet::new();
+    for from in 1..=6000u16 {
+        guest.send_ip(&syn(plan::GATEWAY_V4.into(), from, 53)).await;
+        if from % 64 == 0 {
+            guest.changed().await;
+            for packet in guest.raw_tcp().iter().filter(|packet| packet[33] & 0x12 == 0x12) {
+                answered.insert(u16::from_be_bytes([packet[22], packet[23]]));
+            }
+        }
+    }
+    for _ in 0..50 {
+        guest.changed().await;
+        for packet in guest.raw_tcp().iter().filter(|packet| packet[33] & 0x12 == 0x12) {
+            answered.insert(u16::from_be_bytes([packet[22], packet[23]]));
+        }
+    }
+    assert!(answered.len() <= 4096, "{} half-open connections", answered.len());
+    is_alive(&mut guest).await;
+}
+
+#[tokio::test]
+async fn n5_packets_from_nobody_and_with_wrong_checksums_are_not_answered() {
+    let mut guest = Guest::new(LINUX, true, "").without_client();
+    for source in ["127.0.0.1", "0.0.0.0", "255.255.255.255", "224.0.0.1", "192.168.127.1", "192.168.127.3"] {
+        let mut ip = syn(plan::GATEWAY_V4.into(), 50_000, 80);
+        let source: std::net::Ipv4Addr = source.parse().unwrap();
+        ip[12..16].copy_from_slice(&source.octets());
+        ip[10..12].fill(0);
+        ip[36..38].fill(0);
+        let sum = checksum::plain(&ip[..20]);
+        ip[10..12].copy_from_slice(&sum.to_be_bytes());
+        let sum = checksum::transport(source.into(), plan::GATEWAY_V4.into(), TCP, &ip[20..]);
+        ip[36..38].copy_from_slice(&sum.to_be_bytes());
+        guest.send_ip(&ip).await;
+    }
+    for at in [11, 20, 37] {
+        let mut ip = syn(plan::GATEWAY_V4.into(), 50_000, 80);
+        ip[at] ^= 0x55;
+        guest.send_ip(&ip).await;
+    }
+    is_alive(&mut guest).await;
+    assert!(guest.raw_tcp().is_empty() && guest.others().is_empty());
+}

@@ -1,0 +1,255 @@
+//! The guest's UDP: each pair of a guest's port and a far one has a connected socket on the host and a task, so only answers
+//! of that very peer come back, and an unreachable port is reported as such.
+//!
+//! Bounds: [`MOST`] pairs; a pair is forgotten after [`IDLE`] without a datagram either way (a name server's sooner). Datagrams
+//! of new pairs beyond the bound are dropped, which the log says.
+
+use std::collections::HashMap;
+use std::io::{self, ErrorKind};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use tokio::io::Interest;
+use tokio::net::UdpSocket;
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::task::JoinSet;
+use tokio::time::{Duration, timeout};
+
+use lighter_vmm::rate_limit::RateLimit;
+
+use super::datagram::Egress;
+use super::dns::Dns;
+use super::icmp::{self, Unreachable};
+use super::packet::Packet;
+use super::policy::{Policy, Verdict};
+use super::{plan, reach};
+
+/// Most pairs at the same time.
+const MOST: usize = 1024;
+/// A pair without traffic for so long is over (RFC 4787 asks for two minutes at least).
+const IDLE: Duration = Duration::from_secs(120);
+/// For name servers, which answer once.
+const IDLE_DNS: Duration = Duration::from_secs(15);
+/// Datagrams that wait for a pair's task.
+const QUEUED: usize = 32;
+/// Longest payload in bytes.
+const LONGEST: usize = 65_507;
+
+/// The guest's address and the far one.
+type Key = (SocketAddr, SocketAddr);
+
+/// All pairs.
+pub struct Datagrams {
+    pairs: HashMap<Key, mpsc::Sender<Packet>>,
+    tasks: JoinSet<Key>,
+    surroundings: Surroundings,
+    full: RateLimit,
+}
+
+#[derive(Clone)]
+struct Surroundings {
+    egress: Egress,
+    policy: Policy,
+    dns: Arc<Dns>,
+}
+
+/// Source port, destination port, payload.
+fn parse(segment: &[u8]) -> Option<(u16, u16, &[u8])> {
+    let header = segment.first_chunk::<8>()?;
+    let half = |at: usize| u16::from_be_bytes([header[at], header[at + 1]]);
+    // A length of zero means a jumbogram, which there are none of.
+    Some((half(0), half(2), segment.get(8..usize::from(half(4)))?))
+}
+
+impl Datagrams {
+    /// None yet.
+    pub fn new(egress: Egress, policy: Policy, dns: Arc<Dns>) -> Self {
+        let surroundings = Surroundings { egress, policy, dns };
+        Self { pairs: HashMap::new(), tasks: JoinSet::new(), surroundings, full: RateLimit::default() }
+    }
+
+    /// Takes a UDP packet of the guest. Called inside a tokio runtime.
+    pub fn receive(&mut self, packet: Packet) {
+        self.tidy();
+        let Some((source, destination, payload)) = parse(packet.payload()) else { return };
+        let key = (SocketAddr::new(packet.source, source), SocketAddr::new(packet.destination, destination));
+        let refuse = |why| {
+            let message = icmp::unreachable(why, packet.destination, packet.ip());
+            let protocol = icmp::protocol(packet.destination);
+            self.surroundings.egress.segment(packet.destination, packet.source, protocol, &message);
+        };
+        match self.surroundings.policy.judge(packet.destination) {
+            Verdict::Silent => return,
+            Verdict::Prohibited => return refuse(Unreachable::Prohibited),
+            Verdict::Nobody => return refuse(Unreachable::Host),
+            Verdict::Gateway if destination == plan::DNS_PORT => {
+                let Surroundings { egress, dns, .. } = &self.surroundings;
+                return dns.receive(payload, key.0, key.1, egress);
+            }
+            Verdict::Gateway => return refuse(Unreachable::Port),
+            Verdict::Host | Verdict::Outside => {}
+        }
+        let packet = match self.pairs.get(&key).map(|pair| pair.try_send(packet.clone())) {
+            None | Some(Err(TrySendError::Closed(_))) => packet,
+            // More than its task can send: dropped, as on any network.
+            Some(Ok(()) | Err(TrySendError::Full(_))) => return,
+        };
+        self.pairs.remove(&key);
+        if self.pairs.len() >= MOST {
+            if let Some(held_back) = self.full.allow() {
+                tracing::warn!(
+                    limit = MOST,
+                    held_back,
+                    "Containers have too many UDP peers; datagrams to new ones are dropped"
+                );
+            }
+            return;
+        }
+        let (sender, inbox) = mpsc::channel(QUEUED);
+        // An empty channel has room.
+        let _ = sender.try_send(packet);
+        self.pairs.insert(key, sender);
+        let surroundings = self.surroundings.clone();
+        self.tasks.spawn(async move {
+            surroundings.serve(key, inbox).await;
+            key
+        });
+    }
+
+    /// Forgets pairs that are over.
+    fn tidy(&mut self) {
+        while let Some(ended) = self.tasks.try_join_next() {
+            match ended {
+                Ok(key) if self.pairs.get(&key).is_some_and(mpsc::Sender::is_closed) => drop(self.pairs.remove(&key)),
+                // A task that panicked does not say whose it was.
+                Err(_) => self.pairs.retain(|_, pair| !pair.is_closed()),
+                Ok(_) => {}
+            }
+        }
+    }
+}
+
+impl Surroundings {
+    async fn serve(&self, (near, far): Key, mut inbox: mpsc::Receiver<Packet>) {
+        let mut last = None;
+        if let Err(error) = self.relay(near, far, &mut inbox, &mut last).await {
+            tracing::debug!(%far, %error, "datagrams of the guest go nowhere");
+            let (Some(why), Some(packet)) = (reason(&error), last) else { return };
+            let message = icmp::unreachable(why, packet.destination, packet.ip());
+            self.egress.segment(far.ip(), near.ip(), icmp::protocol(far.ip()), &message);
+        }
+    }
+
+    /// Until both sides are silent, or sending fails; `last` is then the packet that it was about.
+    async fn relay(
+        &self,
+        near: SocketAddr,
+        far: SocketAddr,
+        inbox: &mut mpsc::Receiver<Packet>,
+        last: &mut Option<Packet>,
+    ) -> io::Result<()> {
+        // For the message, should nothing even be opened.
+        *last = inbox.recv().await;
+        let target = match self.policy.judge(far.ip()) {
+            Verdict::Host => SocketAddr::from((Ipv4Addr::LOCALHOST, far.port())),
+            _ => {
+                reach::check(far, self.policy.host_access)?;
+                far
+            }
+        };
+        let socket = open(target).await?;
+        let idle = if far.port() == plan::DNS_PORT { IDLE_DNS } else { IDLE };
+        let mut pending = last.clone();
+        loop {
+            if let Some(packet) = pending.take() {
+                if let Some((_, _, payload)) = parse(packet.payload()) {
+                    socket.send(payload).await?;
+                }
+                *last = Some(packet);
+            }
+            let happened = timeout(idle, async {
+                tokio::select! {
+                    packet = inbox.recv() => Ok(packet),
+                    received = receive(&socket) => received.map(|payload| {
+                        self.egress.udp(far, near, &payload);
+                        None
+                    }),
+                }
+            });
+            match happened.await {
+                Ok(outcome) => pending = outcome?,
+                Err(_) => return Ok(()),
+            }
+            if pending.is_none() && inbox.is_closed() {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// A socket that talks to one peer only.
+async fn open(target: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = UdpSocket::bind(reach::any(target.ip())).await?;
+    socket.connect(target).await?;
+    Ok(socket)
+}
+
+/// The next datagram, or what the network says of the last one sent. Memory for the longest one is taken only while one is
+/// there.
+pub(super) async fn receive(socket: &UdpSocket) -> io::Result<Vec<u8>> {
+    loop {
+        // An unreachable port makes a socket ready for its error and for nothing else.
+        let ready = socket.ready(Interest::READABLE | Interest::ERROR).await?;
+        if ready.is_error() {
+            if let Some(error) = socket.take_error()? {
+                return Err(error);
+            }
+            let _cleared = socket.try_io(Interest::ERROR, || io::Result::<()>::Err(ErrorKind::WouldBlock.into()));
+        }
+        let mut payload = Vec::with_capacity(LONGEST);
+        match socket.try_recv_buf(&mut payload) {
+            Ok(_) => return Ok(payload),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// What the guest is told of an error.
+fn reason(error: &io::Error) -> Option<Unreachable> {
+    match error.kind() {
+        // Windows says of a port that nobody has that the connection was reset.
+        ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset => Some(Unreachable::Port),
+        ErrorKind::HostUnreachable => Some(Unreachable::Host),
+        ErrorKind::PermissionDenied => Some(Unreachable::Prohibited),
+        ErrorKind::NetworkUnreachable | ErrorKind::NetworkDown | ErrorKind::AddrNotAvailable => {
+            Some(Unreachable::Network)
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn n8_lengths_that_lie_are_no_datagram() {
+        let segment = |length: u16| [&[0, 1, 0, 2][..], &length.to_be_bytes(), &[0, 0, b'a', b'b', b'c']].concat();
+        assert_eq!(parse(&segment(11)), Some((1, 2, &b"abc"[..])));
+        assert_eq!(parse(&segment(9)), Some((1, 2, &b"a"[..])));
+        for length in [0, 7, 12, u16::MAX] {
+            assert_eq!(parse(&segment(length)), None, "{length}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn n8_any_bytes_are_read_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
+            parse(&bytes);
+        }
+    }
+}
