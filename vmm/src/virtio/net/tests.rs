@@ -244,12 +244,12 @@ async fn q17_after_reset_the_device_touches_nothing() {
         let mut driver = MockDriver::for_device(&mut device);
         let ring = &mut driver.rings[RX];
         let requests: Vec<_> = (0..64).map(|_| ring.add(&[], &[4096])).collect();
-        (0..32).for_each(|_| drop(sender.try_send(frame(9000))));
+        (0..32).for_each(|_| _ = sender.try_send(frame(9000)));
         ring.kick();
         device.reset();
         let content = || requests.iter().map(|request| request.writable_bytes()).collect::<Vec<_>>();
         let (before, index) = (content(), ring.ram.read(ring.layout.used + 2, 2));
-        drop(sender.try_send(frame(9000)));
+        let _taken_or_full = sender.try_send(frame(9000));
         ring.kick();
         tokio::task::yield_now().await;
         assert!(before == content() && index == ring.ram.read(ring.layout.used + 2, 2));
