@@ -26,7 +26,7 @@ impl Restart {
     pub fn run(&self, target: &Target, platform: Arc<dyn Platform>, since: Instant) -> anyhow::Result<ExitCode> {
         let done = block_on(async {
             let status = attach::status(target).await;
-            if !self.start.stays_here()
+            if self.start.is_ordinary()
                 && let Ok(Some(status)) = &status
                 && attach::is_ours(status)
             {

@@ -98,9 +98,9 @@ impl Start {
         }
     }
 
-    /// Whether the daemon is to be this process.
-    pub fn stays_here(&self) -> bool {
-        self.foreground
+    /// Whether a daemon that is there can do it: not in this process, and with a machine at the end.
+    pub fn is_ordinary(&self) -> bool {
+        !self.foreground && !self.asleep
     }
 
     async fn background(&self, target: &Target) -> anyhow::Result<ExitCode> {

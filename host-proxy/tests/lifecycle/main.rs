@@ -17,6 +17,7 @@ mod guest;
 mod lab;
 mod output;
 mod strangers;
+mod verbs;
 mod wake;
 
 use std::path::PathBuf;
@@ -52,5 +53,6 @@ fn main() -> ExitCode {
 }
 
 fn all() -> impl Iterator<Item = &'static (&'static str, fn())> {
-    cases::ALL.iter().chain(output::ALL).chain(wake::ALL).chain(autostart::ALL).chain(strangers::ALL)
+    let files = [cases::ALL, output::ALL, verbs::ALL, wake::ALL, autostart::ALL, strangers::ALL];
+    files.into_iter().flatten()
 }
