@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use super::paint::Paint;
+use crate::plain;
 
 /// Says something to the person; the words `error:` and `warning:` at its beginning are coloured on a terminal.
 pub fn talk(text: &str) {
@@ -27,13 +28,13 @@ pub fn data(text: &str) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Rows as lines whose columns stand below each other, three blanks apart.
+/// Rows as lines whose columns stand below each other, three blanks apart. Control characters are left out.
 pub fn columns(rows: &[Vec<String>]) -> Vec<String> {
     let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
     let line = |row: &Vec<String>| {
         let cells = row.iter().enumerate().map(|(column, cell)| {
             let width = width(column).unwrap_or_default() + 3;
-            format!("{cell:<width$}")
+            format!("{:<width$}", plain::one_line(cell))
         });
         cells.collect::<String>().trim_end().to_owned()
     };

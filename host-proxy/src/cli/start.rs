@@ -154,7 +154,7 @@ impl Start {
         };
         match status.state {
             Phase::Running => (),
-            Phase::Stopped => bail!("It was stopped while it was starting"),
+            Phase::Stopped => bail!("It was stopped while it was starting: `lighter start` tries again"),
             _ => bail!("{}", status.reason.unwrap_or_else(|| "The machine is broken".to_owned())),
         }
         self.keep(target, wishes);
@@ -323,7 +323,9 @@ impl Start {
 fn take_turn(target: &Target) -> anyhow::Result<Lock> {
     let path = target.profile.start_lock();
     let lock = Lock::acquire(&path, TURN).with_context(|| format!("Cannot lock {}", path.display()))?;
-    lock.context("Another `lighter start` or `lighter delete` of this profile has not come to an end")
+    lock.context(
+        "Another `lighter start` or `lighter delete` of this profile has not come to an end: wait for it, or end it",
+    )
 }
 
 /// Ctrl-C: whoever brought it up takes it back.

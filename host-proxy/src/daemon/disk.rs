@@ -19,7 +19,7 @@ const LETTING_GO: Duration = Duration::from_secs(3);
 #[derive(Debug, thiserror::Error)]
 pub enum DiskError {
     /// Cannot be opened or created.
-    #[error("Cannot use the data disk {path}")]
+    #[error("Cannot use the data disk {path}: see to its owner and its disk, or ask `lighter doctor`")]
     Io {
         /// The file.
         path: PathBuf,

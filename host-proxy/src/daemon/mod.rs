@@ -78,7 +78,7 @@ pub enum DaemonError {
     #[error(transparent)]
     Home(#[from] HomeError),
     /// The lock file.
-    #[error("Cannot lock {path}")]
+    #[error("Cannot lock {path}: ask `lighter doctor` whether its place is fit for it")]
     Lock {
         /// The lock file.
         path: PathBuf,
@@ -86,10 +86,10 @@ pub enum DaemonError {
         source: io::Error,
     },
     /// There is one already.
-    #[error("Another daemon runs this profile already")]
+    #[error("Another daemon runs this profile already: `lighter status` shows it")]
     Running,
     /// A socket.
-    #[error("Cannot listen at {path}")]
+    #[error("Cannot listen at {path}: move away what is there, or ask `lighter doctor`")]
     Listen {
         /// The socket.
         path: PathBuf,

@@ -3,6 +3,8 @@
 
 use serde::Serialize;
 
+use crate::plain;
+
 mod checks;
 /// Which engine an endpoint belongs to.
 pub mod engines;
@@ -118,6 +120,8 @@ pub struct Finding {
 pub fn examine(facts: &Facts) -> Vec<Finding> {
     let found = CHECKS.iter().flat_map(|group| group.iter()).filter_map(|check| {
         let Found { level, cause, cure } = (check.look)(facts)?;
+        // Names from files of others and words of the guest are in it.
+        let [cause, cure] = [cause, cure].map(|text| plain::one_line(&text));
         Some(Finding { id: check.id, group: check.group, level, cause, cure })
     });
     found.collect()

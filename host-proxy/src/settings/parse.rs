@@ -13,7 +13,7 @@ const KEYS: [&str; 7] = ["cpus", "memory", "disk", "engine", "answer_while_stopp
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
     /// Cannot be read.
-    #[error("Cannot read {path}")]
+    #[error("Cannot read {path}: make it yours and readable")]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -29,7 +29,7 @@ pub enum SettingsError {
         reason: &'static str,
     },
     /// Not TOML.
-    #[error("{path} is not valid TOML")]
+    #[error("{path} is not valid TOML: repair it, or move it away and a fresh one is written")]
     Syntax {
         /// The file.
         path: PathBuf,
@@ -71,7 +71,7 @@ pub enum SettingsError {
         config: PathBuf,
     },
     /// Cannot be written.
-    #[error("Cannot write {path}")]
+    #[error("Cannot write {path}: make it yours and writable")]
     Unwritable {
         /// The file.
         path: PathBuf,

