@@ -1,12 +1,12 @@
 //! The Docker API proxy and what dockerd answers, or does not: broken answers break off, missing ones are explained
-//! (catalogue H4).
+//! (catalogue H4, H7).
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod stand_in;
 
 use stand_in::{
     Machine, soon,
-    talk::{GET, asked, refusal},
+    talk::{GET, OK, asked, exchange, refusal},
 };
 use tokio::io::AsyncWriteExt;
 
@@ -106,4 +106,17 @@ async fn an_unreachable_engine_is_a_503_that_names_cause_and_cure_even_in_mid_up
     assert!(client.head().await.starts_with("HTTP/1.1 503 "));
     client.expect_end().await;
     machine.assert_never_dialed_again();
+}
+
+/// A small answer that would unpack to gigabytes is a small answer.
+#[tokio::test]
+async fn h7_compressed_answers_pass_as_they_are() {
+    let mut machine = Machine::new();
+    let (mut client, _served) = machine.client();
+    let mut engine = asked(&mut machine, &mut client, GET).await;
+    let head = "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 24\r\n\r\n";
+    let packed = b"\x1f\x8b\x08\0\0\0\0\0\x02\x03\xff\xff\xff\xff\xff\xff\0\r\n\r\n\x01\x02\x03";
+    engine.send([head.as_bytes(), packed].concat()).await;
+    client.expect([head.as_bytes(), packed].concat()).await;
+    exchange(&mut client, &mut engine, GET, OK).await;
 }

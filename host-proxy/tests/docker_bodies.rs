@@ -4,20 +4,13 @@
 
 mod stand_in;
 
-use std::{io, sync::Arc, time::Duration};
+use std::time::Duration;
 
-use lighter::{
-    docker::serve_connection,
-    guest::{BoxFuture, BoxedStream, GuestDialer},
-};
 use stand_in::{
     Machine, soon,
     talk::{GET, OK, asked, exchange, refusal},
 };
-use tokio::{
-    io::{AsyncReadExt, duplex, join, repeat, sink},
-    time::sleep,
-};
+use tokio::time::sleep;
 
 #[tokio::test(start_paused = true)]
 async fn h3_bodies_and_answers_may_take_days() {
@@ -120,26 +113,4 @@ async fn dockerd_that_stops_reading_an_upload_gets_its_answer_through() {
         client.expect_end().await;
         soon("task", served).await.unwrap();
     }
-}
-
-/// An engine that takes whatever comes, at once, and has answered already.
-struct Insatiable;
-
-impl GuestDialer for Insatiable {
-    fn dial(&self, _port: u32) -> BoxFuture<'_, io::Result<BoxedStream>> {
-        Box::pin(async { Ok(Box::new(join(OK.as_bytes(), sink())) as BoxedStream) })
-    }
-}
-
-/// The runtime gives a task so many reads and writes in a turn; an endless upload would use them all, every time.
-#[tokio::test]
-async fn x8_an_answer_comes_through_beside_an_upload_that_never_waits() {
-    let head = b"POST /build HTTP/1.1\r\nContent-Length: 9223372036854775807\r\n\r\n";
-    let (answers, mut client) = duplex(1024);
-    let upload = (&head[..]).chain(repeat(b'x'));
-    let served = tokio::spawn(serve_connection(join(upload, answers), Arc::new(Insatiable)));
-    let mut got = vec![0; OK.len()];
-    soon("the answer", client.read_exact(&mut got)).await.unwrap();
-    assert_eq!(got, OK.as_bytes());
-    served.abort();
 }

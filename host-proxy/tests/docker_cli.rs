@@ -14,7 +14,7 @@ use stand_in::{
     soon,
 };
 use tokio::{
-    io::AsyncWriteExt,
+    io::{AsyncReadExt, AsyncWriteExt},
     process::{Child, Command},
     sync::mpsc,
 };
@@ -112,6 +112,61 @@ async fn h6_killing_docker_events_ends_the_stream_in_the_engine() {
     assert_eq!(soon("request", rig.events.recv()).await, Some(Event::EventsRequested));
     child.kill().await.unwrap();
     assert_eq!(soon("end", rig.events.recv()).await, Some(Event::EventsEnded));
+}
+
+/// Sends a signal to a process of ours, where there are such things.
+async fn signal(child: &Child, name: &str) -> bool {
+    let pid = child.id().unwrap().to_string();
+    Command::new("kill").args([name, &pid]).status().await.is_ok_and(|status| status.success())
+}
+
+/// Ctrl-Z in one terminal, work in another, `fg`.
+#[tokio::test]
+async fn x2_a_stopped_docker_run_blocks_nobody_and_goes_on_where_it_was() {
+    let rig = Rig::new().await;
+    let stdin = noise(8 << 20);
+    let mut child = rig.docker(&["run", "-i", "image", "cat"]);
+    let mut output = child.stdout.take().unwrap();
+    let mut pipe = child.stdin.take().unwrap();
+    let mut first = vec![0; 1 << 20];
+    let feed = tokio::spawn({
+        let stdin = stdin.clone();
+        async move { pipe.write_all(&stdin).await }
+    });
+    soon("output", output.read_exact(&mut first)).await.unwrap();
+    if !signal(&child, "-STOP").await {
+        return;
+    }
+    for _ in 0..3 {
+        assert!(rig.output(&["exec", "-i", "c", "cat"], stdin.clone()).await == stdin, "exec changed its stdin");
+    }
+    assert!(!feed.is_finished(), "all was through before it was stopped");
+    assert!(signal(&child, "-CONT").await);
+    let mut rest = Vec::new();
+    soon("the rest", output.read_to_end(&mut rest)).await.unwrap();
+    feed.await.unwrap().unwrap();
+    assert!([first, rest].concat() == stdin, "run changed its stdin");
+    assert!(soon("run", child.wait()).await.unwrap().success());
+}
+
+/// SIGKILL in the middle of a large upload and of a running container.
+#[tokio::test]
+async fn x1_killed_docker_clients_leave_the_others_and_the_next_ones_alone() {
+    let rig = Rig::new().await;
+    for args in [&["load"][..], &["run", "-i", "image", "cat"], &["exec", "-i", "c", "cat"]].repeat(4) {
+        let mut child = rig.docker(args);
+        let mut pipe = child.stdin.take().unwrap();
+        if args[0] == "load" {
+            // Under way for certain: more than every buffer between here and the engine takes.
+            soon("upload", pipe.write_all(&noise(2 << 20))).await.unwrap();
+        } else {
+            soon("stdin", pipe.write_all(&noise(1000))).await.unwrap();
+            let mut output = vec![0; 1000];
+            soon("output", child.stdout.as_mut().unwrap().read_exact(&mut output)).await.unwrap();
+        }
+        child.kill().await.unwrap();
+    }
+    assert!(rig.output(&["exec", "-i", "c", "cat"], b"hi".to_vec()).await == b"hi");
 }
 
 #[tokio::test]

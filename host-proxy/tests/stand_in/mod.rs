@@ -10,7 +10,7 @@ use std::{
     io,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::{Context, Poll, ready},
@@ -151,14 +151,17 @@ impl End {
 
 struct Dialer {
     dialed: mpsc::UnboundedSender<End>,
-    refusal: Option<&'static str>,
+    refusal: Refusal,
 }
+
+/// Why there is no machine just now.
+type Refusal = Arc<Mutex<Option<&'static str>>>;
 
 impl GuestDialer for Dialer {
     fn dial(&self, port: u32) -> BoxFuture<'_, io::Result<BoxedStream>> {
         Box::pin(async move {
             assert_eq!(port, lighter_protocol::ports::DOCKER);
-            if let Some(refusal) = self.refusal {
+            if let Some(refusal) = *self.refusal.lock().unwrap() {
                 return Err(io::Error::other(refusal));
             }
             let (near, far) = link("engine");
@@ -172,17 +175,25 @@ impl GuestDialer for Dialer {
 pub struct Machine {
     pub dialer: Arc<dyn GuestDialer>,
     dialed: mpsc::UnboundedReceiver<End>,
+    refusal: Refusal,
 }
 
 impl Machine {
     pub fn new() -> Machine {
         let (sender, dialed) = mpsc::unbounded_channel();
-        Machine { dialer: Arc::new(Dialer { dialed: sender, refusal: None }), dialed }
+        let refusal = Refusal::default();
+        Machine { dialer: Arc::new(Dialer { dialed: sender, refusal: refusal.clone() }), dialed, refusal }
     }
 
     pub fn unreachable(cause: &'static str) -> Machine {
-        let (sender, dialed) = mpsc::unbounded_channel();
-        Machine { dialer: Arc::new(Dialer { dialed: sender, refusal: Some(cause) }), dialed }
+        let machine = Machine::new();
+        machine.refuse(Some(cause));
+        machine
+    }
+
+    /// From now on there is none, or one again.
+    pub fn refuse(&self, cause: Option<&'static str>) {
+        *self.refusal.lock().unwrap() = cause;
     }
 
     /// A client connection, and the proxy's task that serves it.
