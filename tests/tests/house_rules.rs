@@ -146,3 +146,27 @@ fn every_catalogue_id_has_a_test() {
     let missing = missing.filter(|id| !all.contains(&format!("fn {id}")));
     refuse("ids of the bad-input catalogue without a test", missing.collect());
 }
+
+/// `cargo update` and a new dependency like to undo it: vm-memory's own default features do not compile for Windows, so all
+/// but the crate that re-exports it, and vhost, which is built for Linux only, must resolve to that crate.
+#[test]
+fn only_the_portable_vm_memory_leads_to_the_real_one() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate is one level below the root");
+    let lock = std::fs::read_to_string(root.join("Cargo.lock")).expect("the lock file is part of the tree");
+    let packages: Vec<&str> = lock.split("[[package]]").collect();
+    let named = |package: &&&str, name: &str| package.contains(&format!("\nname = \"{name}\"\n"));
+    let real: Vec<&str> = packages
+        .iter()
+        .filter(|package| named(package, "vm-memory") && package.contains("\nsource = "))
+        .filter_map(|package| package.lines().find_map(|line| line.strip_prefix("version = \"")))
+        .map(|version| version.trim_end_matches('"'))
+        .collect();
+    assert_eq!(real.len(), 1, "one release of vm-memory: {real:?}");
+    let uses = format!(" \"vm-memory {}\",", real[0]);
+    let offenders = packages
+        .iter()
+        .filter(|package| package.contains(&uses) && !named(package, "vm-memory") && !named(package, "vhost"))
+        .filter_map(|package| package.lines().find_map(|line| line.strip_prefix("name = ")).map(str::to_owned))
+        .collect();
+    refuse("these must resolve to vmm/portable/vm-memory (edit Cargo.lock)", offenders);
+}
