@@ -11,6 +11,7 @@ pub mod software;
 mod syscalls;
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
@@ -21,18 +22,25 @@ pub use rig::Rig;
 use super::median;
 use crate::packages;
 
-/// GETs on a kept connection, and on connections of their own, in one sample.
-const KEPT: usize = 3000;
-const FRESH: usize = 1000;
-/// Bytes of one bulk stream.
-const BULK: u64 = 1 << 30;
+/// GETs in one turn, on a kept connection and on connections of their own.
+const KEPT: usize = 200;
+const FRESH: usize = 50;
+/// Bytes of one turn's bulk stream.
+const BULK: u64 = 256 << 20;
+/// Turns of each way in a round: short ones, so that what else runs on the host disturbs every way alike.
+const TURNS: usize = 20;
+const BULK_TURNS: usize = 5;
 /// GETs whose system calls are counted.
 const COUNTED: usize = 2000;
 /// Most system calls of the daemon per GET on a kept connection.
 const MOST_CALLS: f64 = 8.0;
 
-/// Figures of one way by name: times in microseconds, throughput in MiB/s.
-type Figures = BTreeMap<&'static str, f64>;
+/// What is compared, in this order everywhere.
+const WAYS: [&str; 3] = ["direct", "lighter", "socat"];
+/// One figure of each way, from turns that followed each other.
+type Turn = [f64; 3];
+/// Turns by what was measured: times in microseconds, throughput in MiB/s.
+type Table = BTreeMap<&'static str, Vec<Turn>>;
 
 /// Runs the comparison, prints it, and fails when a counter is above its limit. Times never fail it.
 pub fn run(rounds: u32) -> Result<Value> {
@@ -40,65 +48,79 @@ pub fn run(rounds: u32) -> Result<Value> {
     let rig = Rig::start()?;
     let (_socat, socat) = rig.socat()?;
     let idle_kib = rig.private_kib()?;
-    let ways = [("direct", rig.engine.as_path()), ("lighter", rig.lighter.as_path()), ("socat", socat.as_path())];
-    let mut runs: Vec<BTreeMap<&str, Figures>> = Vec::new();
-    for round in 0..rounds as usize {
+    let ways = [rig.engine.as_path(), rig.lighter.as_path(), socat.as_path()];
+    let mut table = Table::new();
+    for round in 0..rounds {
         eprintln!("round {} of {rounds}", round + 1);
-        let mut run = BTreeMap::new();
-        for turn in 0..ways.len() {
-            let (name, socket) = ways[(round + turn) % ways.len()];
-            run.insert(name, sample(socket).with_context(|| format!("by way of {name}"))?);
-        }
-        runs.push(run);
+        sample(ways, &mut table)?;
     }
     let busy_kib = rig.private_kib()?;
-    let table = show(&runs);
+    let medians = show(&table);
     let counters = counters(&rig)?;
     println!("  daemon's private memory: {idle_kib} KiB before, {busy_kib} KiB after");
     let calls = counters["calls_per_get"].as_f64().unwrap_or(f64::MAX);
     ensure!(calls <= MOST_CALLS, "{calls:.1} system calls per GET, the limit is {MOST_CALLS}");
-    Ok(json!({ "medians": table, "runs": runs, "counters": counters,
+    Ok(json!({ "medians": medians, "turns": table, "counters": counters,
                "private_kib": { "idle": idle_kib, "after": busy_kib } }))
 }
 
-fn sample(socket: &Path) -> Result<Figures> {
-    let micros = |samples: &[u64], percent| lighter_meter::percentile(samples, percent) as f64 / 1e3;
-    let kept = lighter_meter::kept(socket, "/_ping", KEPT)?;
-    let fresh = lighter_meter::fresh(socket, "/_ping", FRESH)?;
-    let mib = |bytes: f64| bytes / f64::from(1 << 20);
-    Ok(Figures::from([
-        ("1 GET, connection kept, p50 (us)", micros(&kept, 50)),
-        ("2 GET, connection kept, p99 (us)", micros(&kept, 99)),
-        ("3 GET, new connection, p50 (us)", micros(&fresh, 50)),
-        ("4 GET, new connection, p99 (us)", micros(&fresh, 99)),
-        (
-            "5 stream to the client (MiB/s)",
-            mib(lighter_meter::down(socket, &format!("/stand-in/source/{BULK}"), BULK)?),
-        ),
-        ("6 stream to the engine (MiB/s)", mib(lighter_meter::up(socket, "/stand-in/sink", BULK)?)),
-    ]))
+/// One round of everything.
+fn sample(ways: [&Path; 3], table: &mut Table) -> Result<()> {
+    let mut add = |what, turns: Vec<Turn>| table.entry(what).or_default().extend(turns);
+    let kept = turns(ways, TURNS, |socket| lighter_meter::kept(socket, "/_ping", KEPT))?;
+    add("1 GET, connection kept, p50 (us)", kept.iter().map(|turn| micros(turn, 50)).collect());
+    add("2 GET, connection kept, p99 (us)", vec![micros(&merged(&kept), 99)]);
+    let fresh = turns(ways, TURNS, |socket| lighter_meter::fresh(socket, "/_ping", FRESH))?;
+    add("3 GET, new connection, p50 (us)", fresh.iter().map(|turn| micros(turn, 50)).collect());
+    add("4 GET, new connection, p99 (us)", vec![micros(&merged(&fresh), 99)]);
+    let mib = |turns: Vec<Turn>| turns.iter().map(|turn| turn.map(|bytes| bytes / f64::from(1 << 20))).collect();
+    let source = format!("/stand-in/source/{BULK}");
+    let down = turns(ways, BULK_TURNS, |socket| lighter_meter::down(socket, &source, BULK))?;
+    add("5 stream to the client (MiB/s)", mib(down));
+    let up = turns(ways, BULK_TURNS, |socket| lighter_meter::up(socket, "/stand-in/sink", BULK))?;
+    add("6 stream to the engine (MiB/s)", mib(up));
+    Ok(())
 }
 
-/// Prints medians, and medians of the ratios within a round.
-fn show(runs: &[BTreeMap<&str, Figures>]) -> Value {
-    println!("\nproxy, without a guest, medians of {} rounds; the ratios are the figures", runs.len());
-    println!("  {:<34} {:>8} {:>8} {:>8} {:>9} {:>8}", "", "direct", "lighter", "socat", "to direct", "to socat");
-    let mut table = serde_json::Map::new();
-    for what in runs.iter().flat_map(|run| run["direct"].keys()).collect::<std::collections::BTreeSet<_>>() {
-        let of = |way: &str| median(&runs.iter().map(|run| run[way][what]).collect::<Vec<_>>()).unwrap_or_default();
-        let ratio = |to: &str| {
-            let ratios: Vec<f64> = runs.iter().map(|run| run["lighter"][what] / run[to][what]).collect();
-            median(&ratios).unwrap_or_default()
-        };
-        let (direct, ours, socat) = (of("direct"), of("lighter"), of("socat"));
-        let (to_direct, to_socat) = (ratio("direct"), ratio("socat"));
+/// Measures the ways in turn, each turn beginning with another one.
+fn turns<T: Default>(ways: [&Path; 3], count: usize, measure: impl Fn(&Path) -> io::Result<T>) -> Result<Vec<[T; 3]>> {
+    let mut all = Vec::new();
+    for turn in 0..count {
+        let mut row = <[T; 3]>::default();
+        for step in 0..ways.len() {
+            let way = (turn + step) % ways.len();
+            row[way] = measure(ways[way]).with_context(|| format!("by way of {}", WAYS[way]))?;
+        }
+        all.push(row);
+    }
+    Ok(all)
+}
+
+fn micros(turn: &[Vec<u64>; 3], percent: usize) -> Turn {
+    turn.each_ref().map(|samples| lighter_meter::percentile(samples, percent) as f64 / 1e3)
+}
+
+/// The samples of all turns together, for percentiles that a short turn does not have.
+fn merged(turns: &[[Vec<u64>; 3]]) -> [Vec<u64>; 3] {
+    [0, 1, 2].map(|way| turns.iter().flat_map(|turn| turn[way].iter().copied()).collect())
+}
+
+/// Prints medians, and medians of the ratios within a turn.
+fn show(table: &Table) -> Value {
+    println!("\nproxy, without a guest, medians of turns; the ratios are the figures");
+    println!("  {:<34} {:>8} {:>8} {:>8} {:>9} {:>8}", "", WAYS[0], WAYS[1], WAYS[2], "to direct", "to socat");
+    let mut medians = serde_json::Map::new();
+    for (what, turns) in table {
+        let of = |figure: fn(&Turn) -> f64| median(&turns.iter().map(figure).collect::<Vec<_>>()).unwrap_or_default();
+        let (direct, ours, socat) = (of(|turn| turn[0]), of(|turn| turn[1]), of(|turn| turn[2]));
+        let (to_direct, to_socat) = (of(|turn| turn[1] / turn[0]), of(|turn| turn[1] / turn[2]));
         println!("  {what:<34} {direct:>8.0} {ours:>8.0} {socat:>8.0} {to_direct:>9.2} {to_socat:>8.2}");
-        table.insert(
+        medians.insert(
             (*what).to_owned(),
             json!({ "direct": direct, "lighter": ours, "socat": socat, "to_direct": to_direct, "to_socat": to_socat }),
         );
     }
-    Value::Object(table)
+    Value::Object(medians)
 }
 
 /// System calls per GET and per MiB of a stream, and how often a thread goes to sleep per GET.
@@ -115,10 +137,10 @@ fn counters(rig: &Rig) -> Result<Value> {
         .collect();
     println!("  system calls per GET on a kept connection: {per_get:.2} ({})", list.join(", "));
     println!("  times a thread of the daemon goes to sleep, per GET: {sleeps:.2}");
-    let bulk = BULK / 4;
+
     let stream =
-        syscalls::count(rig.pid(), || lighter_meter::down(&rig.lighter, &format!("/stand-in/source/{bulk}"), bulk))?;
-    let per_mib = stream.values().sum::<f64>() / (bulk >> 20) as f64;
+        syscalls::count(rig.pid(), || lighter_meter::down(&rig.lighter, &format!("/stand-in/source/{BULK}"), BULK))?;
+    let per_mib = stream.values().sum::<f64>() / (BULK >> 20) as f64;
     println!("  system calls per MiB of a stream to the client: {per_mib:.1}");
     Ok(json!({ "calls_per_get": per_get, "calls": calls, "sleeps_per_get": sleeps, "calls_per_mib": per_mib }))
 }
