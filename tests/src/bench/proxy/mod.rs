@@ -128,19 +128,14 @@ fn counters(rig: &Rig) -> Result<Value> {
     let before = rig.sleeps()?;
     drop(lighter_meter::kept(&rig.lighter, "/_ping", COUNTED)?);
     let sleeps = (rig.sleeps()? - before) as f64 / COUNTED as f64;
-    let calls = syscalls::count(rig.pid(), || lighter_meter::kept(&rig.lighter, "/_ping", COUNTED))?;
-    let per_get: f64 = calls.values().sum::<f64>() / COUNTED as f64;
-    let list: Vec<String> = calls
-        .iter()
-        .filter(|(_, calls)| **calls >= COUNTED as f64 / 100.0)
-        .map(|(name, calls)| format!("{name} {:.2}", calls / COUNTED as f64))
-        .collect();
-    println!("  system calls per GET on a kept connection: {per_get:.2} ({})", list.join(", "));
+    let kept = syscalls::count(rig.pid(), || lighter_meter::kept(&rig.lighter, "/_ping", COUNTED))?;
+    let per_get = syscalls::show("GET on a kept connection", &kept, COUNTED as f64);
     println!("  times a thread of the daemon goes to sleep, per GET: {sleeps:.2}");
-
-    let stream =
-        syscalls::count(rig.pid(), || lighter_meter::down(&rig.lighter, &format!("/stand-in/source/{BULK}"), BULK))?;
-    let per_mib = stream.values().sum::<f64>() / (BULK >> 20) as f64;
-    println!("  system calls per MiB of a stream to the client: {per_mib:.1}");
-    Ok(json!({ "calls_per_get": per_get, "calls": calls, "sleeps_per_get": sleeps, "calls_per_mib": per_mib }))
+    let fresh = syscalls::count(rig.pid(), || lighter_meter::fresh(&rig.lighter, "/_ping", COUNTED))?;
+    syscalls::show("GET on a new connection", &fresh, COUNTED as f64);
+    let source = format!("/stand-in/source/{BULK}");
+    let stream = syscalls::count(rig.pid(), || lighter_meter::down(&rig.lighter, &source, BULK))?;
+    let per_mib = syscalls::show("MiB of a stream to the client", &stream, (BULK >> 20) as f64);
+    Ok(json!({ "calls_per_get": per_get, "calls_per_mib": per_mib, "sleeps_per_get": sleeps,
+               "calls": { "kept": kept, "fresh": fresh, "stream": stream } }))
 }

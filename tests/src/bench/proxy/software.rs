@@ -79,13 +79,7 @@ fn measure(session: &Session, meter: &PathBuf, rounds: u32) -> Result<Value> {
     }
     let table = show(&all);
     let calls = syscalls::count(pid, || lighter_meter::kept(&socket, "/_ping", COUNT))?;
-    let per_get = calls.values().sum::<f64>() / COUNT as f64;
-    let list: Vec<String> = calls
-        .iter()
-        .filter(|(_, calls)| **calls >= COUNT as f64 / 20.0)
-        .map(|(name, calls)| format!("{name} {:.2}", calls / COUNT as f64))
-        .collect();
-    println!("  system calls of the daemon per GET on a kept connection: {per_get:.2} ({})", list.join(", "));
+    let per_get = syscalls::show("GET on a kept connection", &calls, COUNT as f64);
     let kib = private_memory::kib(u64::from(pid))?;
     println!("  daemon's private memory: {kib} KiB");
     Ok(json!({ "medians": table, "runs": all, "calls_per_get": per_get, "calls": calls, "private_kib": kib }))

@@ -40,6 +40,16 @@ pub fn count<T>(pid: u32, work: impl FnOnce() -> std::io::Result<T>) -> Result<B
     Ok(calls)
 }
 
+/// Prints how many of the `calls` there were for each of so many things, and which; their number.
+pub fn show(what: &str, calls: &BTreeMap<String, f64>, things: f64) -> f64 {
+    let each = calls.values().sum::<f64>() / things;
+    // What happens less often belongs to the beginning and the end of the measurement.
+    let often = calls.iter().filter(|(_, calls)| **calls >= things / 50.0);
+    let list: Vec<String> = often.map(|(name, calls)| format!("{name} {:.2}", calls / things)).collect();
+    println!("  system calls of the daemon per {what}: {each:.2} ({})", list.join(", "));
+    each
+}
+
 /// Names and counts of strace's table: `% time, seconds, usecs/call, calls, [errors,] syscall`.
 fn parse(table: &str) -> BTreeMap<String, f64> {
     let rows = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
