@@ -20,6 +20,9 @@ pub struct Package {
 pub const RUN: &[Package] =
     &[Package { name: "gcc", probe: "cc" }, Package { name: "qemu-system-x86", probe: "qemu-system-x86_64" }];
 
+/// For the guest rigs.
+pub const RIGS: &[Package] = &[Package { name: "e2fsprogs", probe: "e2fsck" }];
+
 /// For the suites.
 pub const TEST: &[Package] = &[
     Package { name: "busybox-static", probe: "/bin/busybox" },

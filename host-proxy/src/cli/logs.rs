@@ -15,9 +15,10 @@ use super::{Target, block_on};
 use crate::agent;
 use crate::frames;
 use crate::plain::Harmless;
+use crate::sys::changes::Changes;
 
-/// How often a followed file is looked at: another process writes it, and not every system tells.
-const LOOK: Duration = Duration::from_millis(200);
+/// A followed file is looked at after each change, and so often in case one was not told.
+const LOOK: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Args)]
 pub struct Logs {
@@ -74,20 +75,21 @@ impl Logs {
         let open =
             || File::open(path).with_context(|| format!("Cannot read {}: `lighter start` makes it", path.display()));
         let mut file = open()?;
+        // Before the first look, so that nothing can come between look and wait.
+        let mut changes = self.follow.then(|| Changes::of(path)).transpose()?;
         let mut at = self.tail.map_or(Ok(0), |lines| tail_start(&mut file, lines))?;
         loop {
             // Bounded by what is there now; a writer cannot keep us here for ever.
             let end = file.metadata()?.len();
             file.seek(SeekFrom::Start(at))?;
             at += io::copy(&mut (&mut file).take(end.saturating_sub(at)), out)?;
-            if !self.follow {
-                return Ok(());
-            }
-            std::thread::sleep(LOOK);
+            let Some(watch) = &changes else { return Ok(()) };
+            watch.wait(LOOK)?;
             let moved =
                 File::open(path).is_ok_and(|named| !crate::sys::files::is_at(&file, path) && named.metadata().is_ok());
             if moved {
                 io::copy(&mut file, out)?;
+                changes = Some(Changes::of(path)?);
                 file = open()?;
                 at = 0;
             } else if file.metadata()?.len() < at {

@@ -30,3 +30,12 @@ pub const GIVE_BACK: Option<fn()> = Some(glibc::give_back);
 /// Gives freed memory back to the system; `None` where the allocator does so by itself.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 pub const GIVE_BACK: Option<fn()> = None;
+
+/// Tells when a file may have changed: by an event on Linux, by looking elsewhere.
+#[cfg(target_os = "linux")]
+#[path = "unix/inotify.rs"]
+pub mod changes;
+/// Tells when a file may have changed: by an event on Linux, by looking elsewhere.
+#[cfg(not(target_os = "linux"))]
+#[path = "portable/look.rs"]
+pub mod changes;

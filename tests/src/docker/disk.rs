@@ -76,13 +76,13 @@ impl<'a> Other<'a> {
     /// The file system of the stopped machine's disk is whole, without so much as a journal to replay.
     fn is_sound(&self) -> Result<()> {
         let disk = self.folder().join("data.img");
-        Run::new("/usr/sbin/e2fsck").args(["-f", "-n"]).args([disk]).ok().map(drop)
+        Run::new("e2fsck").env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin").args(["-f", "-n"]).args([disk]).ok().map(drop)
     }
 }
 
 impl Drop for Other<'_> {
     fn drop(&mut self) {
-        drop(self.lighter(&["stop", "--force"]).finish());
+        drop(self.lighter(&["stop", "--quit", "--force"]).finish());
         drop(self.lighter(&["delete", "--force"]).finish());
     }
 }

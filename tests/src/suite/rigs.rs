@@ -9,15 +9,18 @@ use crate::rig::{kvm as kvm_rig, software as software_rig};
 /// Makes everything that the rigs share, so that two at once find it made.
 pub(super) fn prepare() -> Result<()> {
     packages::ensure(packages::RUN)?;
+    packages::ensure(packages::RIGS)?;
     Tools::prepare().map(drop)
 }
 
 pub(super) fn software(cases: &[String]) -> Result<()> {
     packages::ensure(packages::RUN)?;
+    packages::ensure(packages::RIGS)?;
     software_rig::run(&Tools::prepare()?, cases)
 }
 
 pub(super) fn kvm(cases: &[String]) -> Result<()> {
     packages::ensure(packages::RUN)?;
+    packages::ensure(packages::RIGS)?;
     kvm_rig::run(&Tools::prepare()?, cases)
 }
