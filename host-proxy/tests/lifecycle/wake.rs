@@ -4,7 +4,14 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixListener;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Instant;
 
+use lighter::daemon::{Begin, Daemon};
+use lighter::home::{Home, ProfileName};
+use lighter::sys::endpoint::Inherited;
+
+use crate::guest::StandIn;
 use crate::lab::{Lab, docker_is_here, end, eventually};
 
 const LIST: &str = "/v1.45/containers/json";
@@ -283,6 +290,24 @@ cases! {
         assert_eq!((lab.machines(), lab.status()["pid"].to_string()), (103, pid.clone()));
         lab.ok(&["stop", "--quit"]);
         lab.assert_clean();
+    }
+
+    fn g17_a_sleeping_daemon_that_nobody_can_find_any_more_ends() {
+        let take_directory = |profile: &std::path::Path| std::fs::remove_dir_all(profile);
+        let take_socket = |profile: &std::path::Path| std::fs::remove_file(profile.join("docker.sock"));
+        for take in [take_directory as fn(&std::path::Path) -> std::io::Result<()>, take_socket] {
+            let lab = Lab::new();
+            // Its clock goes as fast as nothing else happens.
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+            runtime.block_on(async {
+                let profile = Home::at(lab.home()).unwrap().profile(ProfileName::new("default").unwrap());
+                let listen = Daemon::listen(profile, Begin::Asleep, &mut Inherited::default(), Instant::now());
+                let life = tokio::spawn(listen.unwrap().run(Arc::new(StandIn(lab.image("")))));
+                take(&lab.profile()).unwrap();
+                life.await.unwrap().unwrap();
+            });
+            assert!(lab.files().iter().all(|name| !name.contains("sock") && !name.contains("lock")), "{:?}", lab.files());
+        }
     }
 
     fn a_service_managers_sockets_are_used_and_stay_its_own() {

@@ -37,7 +37,7 @@ pub fn run(tools: &Tools, rounds: u32) -> Result<Value> {
     let dir = tempfile::Builder::new().prefix("lb").tempdir_in("/tmp")?;
     let session = software::session(tools, dir.path(), "software", 1)?;
     let result = measure(&session, &meter, rounds);
-    drop(session.lighter(["stop", "--force"]).finish());
+    drop(session.lighter(["stop", "--quit", "--force"]).finish());
     if result.is_err() {
         software::tails(&session);
     }
