@@ -38,8 +38,8 @@ pub fn units(entry: &Entry) -> Result<Units, AutostartError> {
          [Install]\n\
          WantedBy=sockets.target\n"
     );
-    let program = quoted(&Entry::text(&entry.program, "a unit")?, true);
-    let home = quoted(&format!("LIGHTER_HOME={}", Entry::text(&entry.home, "a unit")?), false);
+    let program = quoted(&Entry::text(&entry.program, "a unit")?);
+    let home = quoted(&format!("LIGHTER_HOME={}", Entry::text(&entry.home, "a unit")?));
     let boot = if entry.boot {
         // Asked for in vain it is no reason to end the service, which keeps the endpoint.
         format!("ExecStartPost=-{program} start --activate=false --profile {name}\nTimeoutStartSec=infinity\n")
@@ -75,15 +75,13 @@ fn listens(path: &std::path::Path) -> Result<String, AutostartError> {
     Ok(format!("ListenStream={}", Entry::text(path, "a unit")?.replace('%', "%%")))
 }
 
-/// One word of a unit's command line or environment.
-fn quoted(word: &str, command: bool) -> String {
+/// A program's path or an assignment in a unit. Dollar signs stand for themselves in both: only arguments know variables.
+fn quoted(word: &str) -> String {
     let mut quoted = String::from("\"");
     for letter in word.chars() {
         match letter {
             '"' | '\\' => quoted.extend(['\\', letter]),
             '%' => quoted.push_str("%%"),
-            // Only command lines know variables.
-            '$' if command => quoted.push_str("$$"),
             other => quoted.push(other),
         }
     }
@@ -104,7 +102,7 @@ mod tests {
         let units = units(&entry).unwrap();
         assert_eq!(names(&entry), ["lighter-work.socket", "lighter-work.service"]);
         for line in [
-            "ExecStart=\"/opt/my \\\"programs\\\"/100%%/$$lighter\\\\<&>\" daemon --asleep --profile work",
+            "ExecStart=\"/opt/my \\\"programs\\\"/100%%/$lighter\\\\<&>\" daemon --asleep --profile work",
             "Environment=\"LIGHTER_HOME=/home/o'neil 100%%/$HOME\"",
             "Wants=lighter-work.socket",
             "WantedBy=default.target",
@@ -136,7 +134,10 @@ mod tests {
         std::fs::write(&paths[1], &units.service).unwrap();
         let verify = |paths: &[std::path::PathBuf]| {
             let _ = Command::new("chmod").arg("0755").arg(&entry.program).status();
-            Command::new("systemd-analyze").args(["--user", "--man=no", "verify"]).args(paths).output()
+            let mut command = Command::new("systemd-analyze");
+            // Without a session there is none, and systemd asks for it before it looks at anything.
+            command.env("XDG_RUNTIME_DIR", dir.path());
+            command.args(["--user", "--man=no", "verify"]).args(paths).output()
         };
         let Ok(output) = verify(&paths) else { return println!("no systemd here: its opinion was not asked") };
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
