@@ -102,6 +102,11 @@ impl Run {
         self.words.iter().map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
     }
 
+    /// The command as it was put together, for a caller that follows it while it runs.
+    pub fn into_command(self) -> Command {
+        self.command
+    }
+
     /// Runs with the terminal's own output; only the exit status matters.
     pub fn show(mut self) -> Result<()> {
         let line = self.line();

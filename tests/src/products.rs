@@ -23,7 +23,7 @@ pub fn cargo<S: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = S>) -> Ru
 }
 
 /// Where cargo puts what it builds.
-fn target_dir() -> Result<PathBuf> {
+pub fn target_dir() -> Result<PathBuf> {
     let metadata = cargo(["metadata", "--format-version", "1", "--no-deps"]).ok()?;
     let metadata: serde_json::Value = serde_json::from_slice(&metadata.stdout)?;
     Ok(PathBuf::from(metadata["target_directory"].as_str().context("cargo metadata names no target directory")?))

@@ -25,7 +25,7 @@ pub fn cases() -> Vec<Case> {
 }
 
 /// A docker CLI on a pseudo-terminal of its own.
-struct Terminal {
+pub struct Terminal {
     child: Child,
     controller: File,
     output: Receiver<Vec<u8>>,
@@ -34,7 +34,8 @@ struct Terminal {
 }
 
 impl Terminal {
-    fn docker(s: &Session, args: &[&str]) -> Result<Self> {
+    /// Starts `docker …`.
+    pub fn docker(s: &Session, args: &[&str]) -> Result<Self> {
         let controller: OwnedFd = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
         grantpt(&controller)?;
         unlockpt(&controller)?;
@@ -63,11 +64,13 @@ impl Terminal {
         Ok(Self { child, controller, output, seen: String::new(), patience: s.patience })
     }
 
-    fn type_in(&mut self, text: &str) -> Result<()> {
+    /// Types.
+    pub fn type_in(&mut self, text: &str) -> Result<()> {
         Ok(self.controller.write_all(text.as_bytes())?)
     }
 
-    fn expect(&mut self, text: &str) -> Result<()> {
+    /// Waits until the terminal shows this text.
+    pub fn expect(&mut self, text: &str) -> Result<()> {
         let end = Instant::now() + Duration::from_secs(60) * self.patience;
         while !self.seen.contains(text) {
             let left = end.saturating_duration_since(Instant::now());
@@ -79,7 +82,8 @@ impl Terminal {
         Ok(())
     }
 
-    fn exit_code(&mut self) -> Result<Option<i32>> {
+    /// Waits for the end of the program.
+    pub fn exit_code(&mut self) -> Result<Option<i32>> {
         let status = wait(&mut self.child, Duration::from_secs(60) * self.patience);
         Ok(status.with_context(|| format!("the terminal shows {:?}", self.seen))?.code())
     }

@@ -14,6 +14,7 @@ const PORTABLE: &[&str] = &["lighter-protocol", "lighter-vmm", "lighter-image", 
 pub(super) fn run() -> Result<()> {
     packages::ensure(packages::TEST)?;
     cargo(["fmt", "--all", "--check"]).show()?;
+    cargo(["fmt", "--check", "--manifest-path", "tests/clients/rust/Cargo.toml"]).show()?;
     cargo(["clippy", "--quiet", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]).show()?;
     for host in HOSTS {
         ensure_target(host)?;

@@ -2,6 +2,7 @@
 //! the same time. The kvm rig's emulated machine has one CPU and keeps one core busy; the others find room beside it.
 
 mod check;
+mod clients;
 mod rigs;
 mod unit;
 
@@ -48,6 +49,12 @@ const SUITES: &[Suite] = &[
         about: "docker CLI against a guest under the software engine",
         lane: Lane::Host,
         run: rigs::software,
+    },
+    Suite {
+        name: "clients",
+        about: "compose, buildx, SDKs, Testcontainers and a registry against a guest under the software engine",
+        lane: Lane::Host,
+        run: clients::run,
     },
     Suite {
         name: "kvm",

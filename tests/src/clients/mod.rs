@@ -1,0 +1,157 @@
+//! Real Docker clients, unconfigured but for the docker context or `DOCKER_HOST` that a user would have: each has a session of
+//! named checks against one machine that all share. The suite `clients` calls [`run`]; `CLIENT` or `CLIENT/CHECK` selects.
+
+mod bollard;
+mod buildx;
+mod compose;
+mod docker_py;
+mod dockerode;
+mod install;
+mod registry;
+mod report;
+mod testcontainers;
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::docker::{Session, same};
+use crate::process::Run;
+use crate::rig::software;
+use crate::rig::tools::Tools;
+use report::Report;
+
+/// Deadlines only end what hangs, and this suite may share its host with other work.
+const PATIENCE: u32 = 4;
+
+/// A client program and its session.
+struct Client {
+    name: &'static str,
+    /// Brings what the client is made of into the cache, before the machine starts.
+    install: fn(&Tools) -> Result<()>,
+    run: fn(&Stage, &mut Report) -> Result<()>,
+}
+
+const CLIENTS: &[Client] = &[
+    Client { name: "compose", install: compose::install, run: compose::run },
+    Client { name: "buildx", install: buildx::install, run: buildx::run },
+    Client { name: "registry", install: registry::install, run: registry::run },
+    Client { name: "bollard", install: bollard::install, run: bollard::run },
+    Client { name: "docker-py", install: docker_py::install, run: docker_py::run },
+    Client { name: "dockerode", install: dockerode::install, run: dockerode::run },
+    Client { name: "testcontainers-rust", install: testcontainers::install_rust, run: testcontainers::run_rust },
+    Client { name: "testcontainers-python", install: testcontainers::install_python, run: testcontainers::run_python },
+];
+
+/// What a client's session has to work with.
+struct Stage<'a> {
+    session: &'a Session,
+    tools: &'a Tools,
+    /// What `lighter env` gives.
+    docker_host: String,
+}
+
+impl Stage<'_> {
+    /// An empty folder of the session's own.
+    fn folder(&self, name: &str) -> Result<PathBuf> {
+        let folder = self.session.dir.join(name);
+        std::fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
+        Ok(folder)
+    }
+
+    /// A program as a user runs it whose shell has evaluated `lighter env`.
+    fn with_docker_host(&self, run: Run) -> Run {
+        self.session.dress(run).env("DOCKER_HOST", &self.docker_host)
+    }
+
+    /// What the engine holds, but for images without a name and the builder's cache: one line each.
+    fn holdings(&self) -> Result<Vec<String>> {
+        let lists: [&[&str]; 4] = [
+            &["ps", "-a", "--no-trunc", "--format", "container {{.ID}} {{.Names}}"],
+            &["volume", "ls", "--format", "volume {{.Name}}"],
+            &["network", "ls", "--no-trunc", "--format", "network {{.ID}} {{.Name}}"],
+            &["image", "ls", "--no-trunc", "--format", "image {{.Repository}}:{{.Tag}} {{.ID}}"],
+        ];
+        let mut lines = Vec::new();
+        for list in lists {
+            lines.extend(self.session.out(list)?.lines().map(str::to_owned));
+        }
+        lines.sort();
+        Ok(lines)
+    }
+}
+
+/// Installs the wanted clients, starts a machine, lets each have its session, and stops the machine whatever happened.
+pub fn run(tools: &Tools, wanted: &[String]) -> Result<()> {
+    let chosen: Vec<&Client> = CLIENTS.iter().filter(|client| chosen(client.name, wanted)).collect();
+    ensure!(
+        !chosen.is_empty(),
+        "no client is named {wanted:?}; there are {}",
+        CLIENTS.iter().map(|client| client.name).collect::<Vec<_>>().join(", ")
+    );
+    for client in &chosen {
+        (client.install)(tools).with_context(|| {
+            format!("{} cannot be installed (its first run needs a network, or a cache that is filled)", client.name)
+        })?;
+    }
+    let dir = tempfile::Builder::new().prefix("lt").tempdir_in("/tmp")?;
+    let session = software::session(tools, dir.path(), "software", PATIENCE)?;
+    let result = sessions(&session, tools, &chosen, wanted);
+    // A session that failed half-way may have left the machine running.
+    drop(session.lighter(["stop", "--quit", "--force"]).finish());
+    if result.is_err() {
+        software::tails(&session);
+    }
+    result
+}
+
+fn sessions(session: &Session, tools: &Tools, chosen: &[&Client], wanted: &[String]) -> Result<()> {
+    let started = std::time::Instant::now();
+    session.start().context("lighter start")?;
+    println!("clients: started in {:.1} s", started.elapsed().as_secs_f64());
+    session.import_busybox()?;
+    let env: serde_json::Value = serde_json::from_slice(&session.lighter(["env", "--json"]).ok()?.stdout)?;
+    let docker_host = env["DOCKER_HOST"].as_str().context("`lighter env` names no DOCKER_HOST")?.to_owned();
+    let stage = Stage { session, tools, docker_host };
+    let (mut passed, mut failed) = (0, Vec::new());
+    for client in chosen {
+        let mut report = Report::new(client.name, checks(client.name, wanted));
+        one(&stage, client, &mut report);
+        passed += report.passed;
+        failed.extend(report.failed);
+    }
+    println!("clients: {passed} passed, {} failed", failed.len());
+    ensure!(failed.is_empty(), "{} checks failed: {}", failed.len(), failed.join(", "));
+    ensure!(passed > 0, "no check is named {wanted:?}");
+    Ok(())
+}
+
+/// One client's session; then nothing of it may be left in the engine.
+fn one(stage: &Stage, client: &Client, report: &mut Report) {
+    let before = stage.holdings();
+    if let Err(error) = (client.run)(stage, report) {
+        report.failed("session", &format!("{error:#}"));
+    }
+    let clean = || same("what the engine holds", stage.holdings()?, before?);
+    // Containers of a session that broke off would only be reported twice.
+    if report.failed.is_empty() {
+        report.check("leaves_nothing_behind", clean);
+    }
+    drop(stage.session.sweep());
+}
+
+fn chosen(name: &str, wanted: &[String]) -> bool {
+    wanted.is_empty() || wanted.iter().any(|word| name.contains(word.split('/').next().unwrap_or_default()))
+}
+
+/// The words that select checks of this client; none means all.
+fn checks(name: &str, wanted: &[String]) -> Vec<String> {
+    let of_client = |word: &&String| chosen(name, std::slice::from_ref(*word));
+    let words: Vec<Option<&str>> =
+        wanted.iter().filter(of_client).map(|word| word.split_once('/').map(|(_, check)| check)).collect();
+    if words.iter().any(Option::is_none) {
+        Vec::new()
+    } else {
+        words.into_iter().flatten().map(str::to_owned).collect()
+    }
+}
