@@ -4,7 +4,9 @@
 //! use, and they flatter the host's half.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
@@ -17,8 +19,11 @@ use crate::products;
 use crate::rig::software;
 use crate::rig::tools::Tools;
 
-/// Requests in one sample.
-const COUNT: usize = 200;
+/// Requests in one turn, and turns of each way in a round.
+const COUNT: usize = 10;
+const TURNS: u32 = 5;
+/// GETs whose system calls are counted.
+const COUNTED: usize = 100;
 /// What is asked for, and how.
 const ASKED: &[(&str, &str)] =
     &[("kept", "/_ping"), ("kept", "/containers/json"), ("kept", "/version"), ("fresh", "/_ping")];
@@ -27,7 +32,7 @@ const GOAL: f64 = 1.3;
 /// dockerd's socket as the container sees it.
 const SOCKET: &str = "/docker.sock";
 
-/// One round: p50 in microseconds by what was measured.
+/// One turn: p50 in microseconds by what was measured.
 type Round = BTreeMap<String, f64>;
 
 /// Starts a machine, measures, and prints the table.
@@ -44,7 +49,7 @@ pub fn run(tools: &Tools, rounds: u32) -> Result<Value> {
     result
 }
 
-fn measure(session: &Session, meter: &PathBuf, rounds: u32) -> Result<Value> {
+fn measure(session: &Session, meter: &Path, rounds: u32) -> Result<Value> {
     let start = session.lighter(["start", "--engine", "software", "--cpus", "2", "--memory", "1", "--disk", "20"]);
     start.within(session.seconds(180)).ok()?;
     session.import_busybox()?;
@@ -56,48 +61,79 @@ fn measure(session: &Session, meter: &PathBuf, rounds: u32) -> Result<Value> {
     let status: Value = serde_json::from_slice(&session.lighter(["status", "--json"]).ok()?.stdout)?;
     let pid = u32::try_from(status["pid"].as_u64().context("status names no pid")?)?;
     let socket = session.dir.join("home/default/docker.sock");
+    let mut beside = Beside::start(session)?;
     let mut all = Vec::new();
-    for round in 0..rounds {
-        eprintln!("round {} of {rounds}", round + 1);
-        let mut figures = Round::from([("vsock".to_owned(), inside(session, &["vsock", &COUNT.to_string()])?)]);
-        for (way, path) in ASKED {
-            for turn in 0..2 {
-                if (round + turn) % 2 == 0 {
-                    let samples = match *way {
-                        "kept" => lighter_meter::kept(&socket, path, COUNT)?,
-                        _ => lighter_meter::fresh(&socket, path, COUNT)?,
-                    };
-                    let p50 = lighter_meter::percentile(&samples, 50) as f64 / 1e3;
-                    figures.insert(format!("lighter {way} {path}"), p50);
-                } else {
-                    let p50 = inside(session, &[way, SOCKET, path, &COUNT.to_string()])?;
-                    figures.insert(format!("dockerd {way} {path}"), p50);
-                }
-            }
-        }
-        all.push(figures);
+    for turn in 0..rounds * TURNS {
+        eprintln!("turn {} of {}", turn + 1, rounds * TURNS);
+        all.push(one_turn(&socket, &mut beside, turn % 2 == 0)?);
     }
+    drop(beside);
     let table = show(&all);
-    let calls = syscalls::count(pid, || lighter_meter::kept(&socket, "/_ping", COUNT))?;
-    let per_get = syscalls::show("GET on a kept connection", &calls, COUNT as f64);
+    let calls = syscalls::count(pid, || lighter_meter::kept(&socket, "/_ping", COUNTED))?;
+    let per_get = syscalls::show("GET on a kept connection", &calls, COUNTED as f64);
     let kib = private_memory::kib(u64::from(pid))?;
     println!("  daemon's private memory: {kib} KiB");
     Ok(json!({ "medians": table, "runs": all, "calls_per_get": per_get, "calls": calls, "private_kib": kib }))
 }
 
-/// Runs the client in the container; its p50 in microseconds.
-fn inside(session: &Session, words: &[&str]) -> Result<f64> {
-    let run = session.docker(["exec", "meter", "/meter"].iter().chain(words)).within(session.seconds(240));
-    let text = run.ok()?.text();
-    let nanos: f64 =
-        text.split(' ').next().unwrap_or_default().parse().with_context(|| format!("figures: {text:?}"))?;
-    Ok(nanos / 1e3)
+/// Everything once, ours first or dockerd's own socket first.
+fn one_turn(socket: &Path, beside: &mut Beside, ours_first: bool) -> Result<Round> {
+    let mut figures = Round::from([("vsock".to_owned(), beside.ask(&format!("vsock {COUNT}"))?)]);
+    for (way, path) in ASKED {
+        for ours in [ours_first, !ours_first] {
+            if ours {
+                let measure = if *way == "kept" { lighter_meter::kept } else { lighter_meter::fresh };
+                let p50 = lighter_meter::percentile(&measure(socket, path, COUNT)?, 50) as f64 / 1e3;
+                figures.insert(format!("lighter {way} {path}"), p50);
+            } else {
+                let p50 = beside.ask(&format!("{way} {SOCKET} {path} {COUNT}"))?;
+                figures.insert(format!("dockerd {way} {path}"), p50);
+            }
+        }
+    }
+    Ok(figures)
+}
+
+/// The client in the container, for as long as it is needed.
+struct Beside {
+    exec: Child,
+    questions: ChildStdin,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Beside {
+    fn start(session: &Session) -> Result<Self> {
+        let mut command = Command::new(&session.docker);
+        command.args(["exec", "-i", "meter", "/meter"]).env("DOCKER_CONFIG", session.dir.join("docker"));
+        command.env_remove("DOCKER_HOST").env_remove("DOCKER_CONTEXT");
+        let mut exec = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("cannot run docker")?;
+        let questions = exec.stdin.take().context("no pipe")?;
+        let answers = BufReader::new(exec.stdout.take().context("no pipe")?);
+        Ok(Self { exec, questions, answers })
+    }
+
+    /// One measurement; its p50 in microseconds. The client itself gives up when an answer does not come.
+    fn ask(&mut self, question: &str) -> Result<f64> {
+        writeln!(self.questions, "{question}")?;
+        let mut line = String::new();
+        self.answers.read_line(&mut line)?;
+        let p50 = line.split_whitespace().next().and_then(|word| word.parse::<f64>().ok());
+        Ok(p50.with_context(|| format!("the client in the container answered {line:?} to {question:?}"))? / 1e3)
+    }
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        // Gone already if the machine is.
+        drop(self.exec.kill());
+        drop(self.exec.wait());
+    }
 }
 
 fn show(rounds: &[Round]) -> Value {
     let of = |name: &str| median(&rounds.iter().filter_map(|round| round.get(name).copied()).collect::<Vec<_>>());
     let vsock = of("vsock").unwrap_or_default();
-    println!("\nproxy over the real vsock, software engine, p50 in microseconds, medians of {} rounds", rounds.len());
+    println!("\nproxy over the real vsock, software engine, p50 in microseconds, medians of {} turns", rounds.len());
     println!("  a bare vsock round trip, guest to device and back: {vsock:.0}");
     println!("  {:<26} {:>8} {:>8} {:>22} {:>6}", "", "dockerd", "lighter", "lighter/(dockerd+vsock)", "goal");
     let mut table = serde_json::Map::from_iter([("vsock".to_owned(), json!(vsock))]);
