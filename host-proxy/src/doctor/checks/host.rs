@@ -47,15 +47,20 @@ fn no_engine(facts: &Facts) -> Option<Found> {
         let cause = format!("The settings ask for the engine {}, which this system does not have", wish.name());
         return Found::wrong(cause, format!("lighter start --engine auto{}", facts.flag()));
     }
-    let wished = wished(facts);
-    let unusable: Vec<_> = wished.iter().filter_map(|engine| Some((&engine.name, engine.unusable.as_ref()?))).collect();
-    if wished.is_empty() || unusable.len() < wished.len() {
+    if wished(facts).iter().any(|engine| engine.name == "software") {
         return None;
     }
-    let reasons: Vec<String> = unusable.iter().map(|(name, (reason, _))| format!("{name}: {reason}")).collect();
-    // The last one is the one that needs the least.
-    let cure = unusable.last().map(|(_, (_, cure))| command_in(cure)).unwrap_or_default();
-    Found::wrong(format!("Nothing can run the guest here. {}", reasons.join(". ")), cure)
+    let cure = wished(facts).into_iter().rev().find_map(|engine| engine.unusable.as_ref()).map(|(_, cure)| cure);
+    Found::wrong(nothing_works(facts)?, command_in(cure?))
+}
+
+/// Why no engine that the next start may take can be used; `None` if one can.
+fn nothing_works(facts: &Facts) -> Option<String> {
+    let wished = wished(facts);
+    let reasons = wished.iter().filter_map(|engine| Some(format!("{}: {}", engine.name, engine.unusable.as_ref()?.0)));
+    let reasons: Vec<String> = reasons.collect();
+    (!wished.is_empty() && reasons.len() == wished.len())
+        .then(|| format!("Nothing can run the guest here. {}", reasons.join(". ")))
 }
 
 /// Why KVM cannot be used, if the next start would want it.
@@ -67,18 +72,20 @@ fn kvm(facts: &Facts) -> Option<&(String, String)> {
 }
 
 fn slow(facts: &Facts, cause: String, cure: &str) -> Option<Found> {
-    let slow = if facts.profile.engine == Some(Engine::Kvm) { "" } else { ", so the slow software engine is used" };
+    let slow = if nothing_works(facts).is_some() { "" } else { ", so the slow software engine is used" };
     Found::of(facts.profile.engine == Some(Engine::Kvm), format!("{cause}{slow}"), cure)
 }
 
 fn kvm_missing(facts: &Facts) -> Option<Found> {
     let (reason, cure) = kvm(facts)?;
-    if reason.contains("does not exist") { slow(facts, reason.clone(), cure) } else { None }
+    // Where nothing works, that has been said with the reason.
+    let told = nothing_works(facts).is_some() || !reason.contains("does not exist");
+    if told { None } else { slow(facts, reason.clone(), cure) }
 }
 
 fn kvm_permission(facts: &Facts) -> Option<Found> {
     let (reason, cure) = kvm(facts)?;
-    if !reason.contains("may not be opened") {
+    if !reason.contains("may not be opened") || facts.profile.engine == Some(Engine::Kvm) {
         return None;
     }
     slow(facts, reason.clone(), &format!("{} (and log in again)", command_in(cure)))
@@ -102,14 +109,14 @@ fn kvm_busy(facts: &Facts) -> Option<Found> {
 fn kvm_unusable(facts: &Facts) -> Option<Found> {
     let (reason, cure) = kvm(facts)?;
     let known = reason.contains("does not exist") || reason.contains("may not be opened") || holder(facts).is_some();
-    if known { None } else { slow(facts, reason.replace('\n', " "), &command_in(cure)) }
+    let told = known || nothing_works(facts).is_some();
+    if told { None } else { slow(facts, reason.replace('\n', " "), &command_in(cure)) }
 }
 
 fn qemu(facts: &Facts) -> Option<Found> {
-    let (reason, cure) = engine(facts, "software")?.unusable.as_ref()?;
     // Nobody misses it where there is a hypervisor.
-    (facts.profile.engine == Some(Engine::Software) || kvm(facts).is_some()).then_some(())?;
-    Found::wrong(format!("The software engine cannot run: {reason}"), command_in(cure))
+    let (_, cure) = wished(facts).into_iter().find(|engine| engine.name == "software")?.unusable.as_ref()?;
+    Found::wrong(nothing_works(facts)?, command_in(cure))
 }
 
 fn memory(facts: &Facts) -> Option<Found> {
@@ -183,9 +190,9 @@ pub(in crate::doctor) mod tests {
 
     finds! {
         c8_nothing_that_could_run_the_guest: "no-engine", Wrong, |f: &mut Facts| {
-            unusable(f, 0, "/dev/kvm does not exist", "switch it on");
-            unusable(f, 1, "qemu-system-x86_64 is not in PATH", "install it: apt install qemu-system-x86");
-        }, ["kvm: /dev/kvm does not exist. software: qemu", "sudo apt install qemu-system-x86"];
+            f.profile.engine = Some(Engine::Kvm);
+            unusable(f, 0, "/dev/kvm may not be opened by this user", "add yourself (`sudo usermod -aG kvm $USER`)");
+        }, ["kvm: /dev/kvm may not be opened", "| sudo usermod -aG kvm $USER"];
         c8_no_kvm: "kvm-missing", Hint,
             |f: &mut Facts| unusable(f, 0, "/dev/kvm does not exist", "switch on virtualisation"), ["slow software engine", "switch on"];
         c8_kvm_without_permission: "kvm-permission", Hint,
@@ -197,9 +204,9 @@ pub(in crate::doctor) mod tests {
         c8_kvm_that_interprets: "kvm-unusable", Hint,
             |f: &mut Facts| unusable(f, 0, "/dev/kvm cannot run an ordinary kernel here", "use another machine"), ["ordinary kernel", "use another machine"];
         c8_no_qemu_where_it_is_needed: "qemu", Wrong, |f: &mut Facts| {
-            f.profile.engine = Some(Engine::Software);
+            unusable(f, 0, "/dev/kvm does not exist", "switch it on");
             unusable(f, 1, "qemu-system-x86_64 is not in PATH", "install it: apt install qemu-system-x86");
-        }, ["not in PATH", "sudo apt install qemu-system-x86"];
+        }, ["kvm: /dev/kvm does not exist. software: qemu", "| sudo apt install qemu-system-x86"];
         c2_more_memory_than_is_free: "memory", Hint, |f: &mut Facts| {
             status(f).state = crate::control::Phase::Stopped;
             f.host.memory = Some((4 << 30, 3 << 29));
@@ -217,16 +224,27 @@ pub(in crate::doctor) mod tests {
     }
 
     #[test]
-    fn c8_a_missing_engine_is_wrong_where_the_settings_insist_on_it() {
+    fn c8_where_nothing_works_that_is_said_once() {
         let mut facts = Facts::healthy();
         unusable(&mut facts, 1, "qemu is not in PATH", "install it");
-        assert_eq!(super::qemu(&facts), None, "nobody misses it beside a hypervisor");
-        facts.profile.engine = Some(Engine::Kvm);
-        unusable(&mut facts, 0, "/dev/kvm does not exist", "switch it on");
-        assert_eq!(super::kvm_missing(&facts).unwrap().level, crate::doctor::Level::Wrong);
+        assert_eq!(crate::doctor::examine(&facts), [], "nobody misses it beside a hypervisor");
+        for reason in ["/dev/kvm does not exist", "/dev/kvm cannot run an ordinary kernel here"] {
+            unusable(&mut facts, 0, reason, "use another machine");
+            let findings = crate::doctor::examine(&facts);
+            assert_eq!(findings.iter().map(|finding| finding.id).collect::<Vec<_>>(), ["qemu"]);
+            facts.profile.engine = Some(Engine::Kvm);
+            let findings = crate::doctor::examine(&facts);
+            assert_eq!(findings.iter().map(|finding| finding.id).collect::<Vec<_>>(), ["no-engine"]);
+            facts.profile.engine = None;
+        }
+        // There are two ways out.
+        unusable(&mut facts, 0, "/dev/kvm may not be opened by this user", "add yourself (`x`)");
+        let findings = crate::doctor::examine(&facts);
+        assert_eq!(findings.iter().map(|finding| finding.id).collect::<Vec<_>>(), ["kvm-permission", "qemu"]);
+        assert!(!findings[0].cause.contains("slow"));
         facts.profile.engine = Some(Engine::Hvf);
         assert!(super::no_engine(&facts).unwrap().cure.contains("--engine auto"));
         facts.profile.engine = Some(Engine::Software);
-        assert_eq!(super::kvm_missing(&facts), None, "nobody asked for it");
+        assert_eq!(super::kvm_permission(&facts), None, "nobody asked for it");
     }
 }
