@@ -117,7 +117,9 @@ async fn h9_bodies_that_two_readers_could_read_differently_are_refused() {
 
 #[tokio::test]
 async fn h9_a_body_beyond_the_limit_is_refused_before_it_is_read() {
-    let long = format!("POST /containers/create HTTP/1.1\r\nContent-Length: {}\r\n\r\n", MAX_BODY + 1);
+    // It hears that before it is asked to send anything.
+    let long =
+        format!("POST /containers/create HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: {}\r\n\r\n", MAX_BODY + 1);
     let chunks = "POST /containers/create HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
     let spaces = format!("{chunks}{}", format!("100000\r\n{}\r\n", " ".repeat(1 << 20)).repeat(10));
     let sizes = format!("{chunks}{}", "1\r\n \r\n".repeat(2 << 20));

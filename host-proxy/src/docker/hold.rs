@@ -24,6 +24,9 @@ const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 /// the front of `client` are its head.
 pub(super) async fn inspect<S: Stream>(client: &mut Peer<S>, request: &Request, head: usize) -> Result<(), Refusal> {
     let Some(kind) = request.mounts.filter(|_| !request.body.finished()) else { return Ok(()) };
+    if matches!(request.body, Body::Length(length) if length > MAX_BODY as u64) {
+        return Err(Refusal::too_large(MAX_BODY));
+    }
     if request.expects_continue && client.outlet.send_all(CONTINUE).await.is_err() {
         // It is gone, which the next to read from it will see.
         return Ok(());
@@ -34,9 +37,6 @@ pub(super) async fn inspect<S: Stream>(client: &mut Peer<S>, request: &Request, 
 
 /// Waits for the whole body, leaves it where it is, and returns what is in it.
 async fn whole<S: Stream>(client: &mut Peer<S>, mut body: Body, head: usize) -> Result<Vec<u8>, Refusal> {
-    if matches!(body, Body::Length(length) if length > MAX_BODY as u64) {
-        return Err(Refusal::too_large(MAX_BODY));
-    }
     let (mut content, mut seen) = (Vec::new(), head);
     loop {
         let bytes = &client.inlet.bytes()[seen..];

@@ -78,7 +78,8 @@ impl Request {
             is_post: method == "POST",
             upgrade: fields.upgrade,
             mounts: route(method, target),
-            expects_continue: fields.expects_continue,
+            // HTTP/1.0 knows no 100, and dockerd sends it none.
+            expects_continue: fields.expects_continue && version == Version::Http11,
             persistent: fields.persistent(version),
         }
     }
@@ -112,6 +113,7 @@ mod tests {
         assert!(build.expects_continue && matches!(build.body, Body::Chunked(_)));
         let ping = facts(SEEDS[3]);
         assert!(ping.is_head && !ping.persistent);
+        assert!(!facts("PUT / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n").expects_continue);
         let odd = facts("PUT * HTTP/1.0\r\ncOnTeNt-LeNgTh:\t 007\t\r\nconnection: x,\tKEEP-ALIVE\r\n\r\n");
         assert!(odd.persistent && matches!(odd.body, Body::Length(7)));
     }
