@@ -61,6 +61,11 @@ pub fn proxy_rig() -> Result<PathBuf> {
     Ok(path)
 }
 
+/// Builds the conformance suite, which runs on this host and in a container, and returns its path.
+pub fn conformance() -> Result<PathBuf> {
+    guest_program("lighter-conformance")
+}
+
 fn guest_program(name: &str) -> Result<PathBuf> {
     ensure_target(GUEST_TARGET)?;
     cargo(["build", "--quiet", "-p", name, "--profile", "agent", "--target", GUEST_TARGET]).show()?;

@@ -2,6 +2,7 @@
 //! [`Session`] (a CLI with its own configuration folder, so its own current context) and fails with a reason.
 
 pub mod build;
+pub mod conformance;
 pub mod containers;
 pub mod disk;
 pub mod images;
@@ -31,6 +32,8 @@ pub struct Session {
     pub dir: PathBuf,
     /// A static busybox on the host.
     pub busybox: PathBuf,
+    /// The conformance suite, static.
+    pub conformance: PathBuf,
     /// The cache that holds the guest image.
     pub cache: PathBuf,
     /// `--engine` for every start.
@@ -39,6 +42,8 @@ pub struct Session {
     pub cpus: &'static str,
     /// Multiplies every deadline: emulated hosts are slow.
     pub patience: u32,
+    /// The words that selected the cases; those with a dot select in the conformance suite.
+    pub words: Vec<String>,
 }
 
 /// A named check.
@@ -142,6 +147,7 @@ pub fn all() -> Vec<Case> {
     cases.extend(terminal::cases());
     cases.extend(images::cases());
     cases.extend(build::cases());
+    cases.extend(conformance::cases());
     cases.extend(wake::cases());
     cases.extend(disk::cases());
     cases.extend(lifecycle::cases());

@@ -10,7 +10,8 @@ use crate::docker::{self, Session};
 /// Starts lighter in a folder of its own, runs the cases, and stops it whatever happened.
 pub fn run(tools: &Tools, wanted: &[String]) -> Result<()> {
     let dir = tempfile::Builder::new().prefix("lt").tempdir_in("/tmp")?;
-    let session = session(tools, dir.path(), "software", 1)?;
+    let mut session = session(tools, dir.path(), "software", 1)?;
+    session.words = wanted.to_vec();
     let result = drive(&session, "software", wanted);
     // A case that failed half-way may have left the machine running.
     drop(session.lighter(["stop", "--quit", "--force"]).finish());
@@ -31,11 +32,13 @@ pub fn session(tools: &Tools, dir: &Path, engine: &'static str, patience: u32) -
         lighter: tools.lighter.clone(),
         busybox: tools.busybox.clone(),
         dir: dir.to_owned(),
+        conformance: tools.conformance.clone(),
         cache: tools.cache.clone(),
         engine,
         // The emulated machine has one CPU itself; two guest CPUs on it would only take turns.
         cpus: if engine == "kvm" { "1" } else { "2" },
         patience,
+        words: Vec::new(),
     })
 }
 

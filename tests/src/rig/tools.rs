@@ -24,6 +24,9 @@ pub struct Tools {
     /// Folder with the docker CLI's plugins.
     #[arg(long)]
     pub plugins: PathBuf,
+    /// The conformance suite, static.
+    #[arg(long)]
+    pub conformance: PathBuf,
     /// The cache that holds the guest image.
     #[arg(long)]
     pub cache: PathBuf,
@@ -41,6 +44,7 @@ impl Tools {
             lighter: crate::products::lighter()?,
             busybox: PathBuf::from("/bin/busybox"),
             plugins: buildx(&cache)?,
+            conformance: crate::products::conformance()?,
             cache,
         })
     }
@@ -54,6 +58,7 @@ impl Tools {
             ("lighter", &self.lighter),
             ("busybox", &self.busybox),
             ("plugins", &self.plugins),
+            ("conformance", &self.conformance),
             ("cache", &self.cache),
         ];
         pairs.map(|(flag, path)| format!("--{flag} {}", path.display())).join(" ")
