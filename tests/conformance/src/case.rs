@@ -21,15 +21,16 @@ macro_rules! cases {
     };
 }
 
-/// A family of single questions: name, method, path, body, expected status.
+/// A family of single questions: name, method, path, body, expected status. `IMAGE` stands for the image that the rig imported.
 macro_rules! questions {
     ($family:literal: $($name:ident $method:ident $path:literal $(with $body:literal)? => $status:literal),* $(,)?) => {
         /// The cases of this file.
         pub const CASES: &[crate::case::Case] = &[$(crate::case::Case {
             name: concat!($family, ".", stringify!($name)),
             run: |lab| {
-                let ask = lab.ask(stringify!($method), $path);
-                $(let ask = ask.text($body);)?
+                let image = lab.image();
+                let ask = lab.ask(stringify!($method), &$path.replace("IMAGE", &image));
+                $(let ask = ask.text(&$body.replace("IMAGE", &image));)?
                 ask.expect($status).map(drop)
             },
         }),*];

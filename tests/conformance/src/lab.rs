@@ -131,7 +131,10 @@ impl<'w> Lab<'w> {
     /// Makes and starts a container that runs `script` in a shell and goes away with the case; not recorded.
     pub fn run(&mut self, name: &str, script: &str) -> Result<String> {
         let image = self.image();
-        self.run_with(name, &json!({ "Image": image, "Cmd": ["sh", "-c", script] }))
+        self.run_with(
+            name,
+            &json!({ "Image": image, "Cmd": ["sh", "-c", script], "HostConfig": { "NetworkMode": "none" } }),
+        )
     }
 
     /// Makes and starts a container.

@@ -5,10 +5,12 @@ mod attach;
 mod build;
 mod bulk;
 mod containers;
+mod create;
 mod errors;
 mod exec;
 mod framing;
 mod images;
+mod mounts;
 mod networks;
 mod streams;
 mod swarm;
@@ -27,6 +29,8 @@ pub const ALL: &[&[Case]] = &[
     volumes::CASES,
     networks::CASES,
     images::CASES,
+    create::CASES,
+    mounts::CASES,
     containers::CASES,
     attach::CASES,
     exec::CASES,

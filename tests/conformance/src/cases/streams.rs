@@ -63,11 +63,12 @@ fn logs_follow_ends_with_the_container(lab: &mut Lab) -> Result<()> {
 
 /// A container that reads its input.
 fn interactive(lab: &Lab, script: &str) -> Value {
-    json!({ "Image": lab.image(), "Cmd": ["sh", "-c", script], "OpenStdin": true })
+    json!({ "Image": lab.image(), "Cmd": ["sh", "-c", script], "OpenStdin": true, "HostConfig": { "NetworkMode": "none" } })
 }
 
 fn logs_of_a_tty_are_raw(lab: &mut Lab) -> Result<()> {
-    let config = json!({ "Image": lab.image(), "Cmd": ["echo", "raw"], "Tty": true });
+    let config =
+        json!({ "Image": lab.image(), "Cmd": ["echo", "raw"], "Tty": true, "HostConfig": { "NetworkMode": "none" } });
     let id = lab.run_with("cf-ttylog", &config)?;
     lab.wait(&id)?;
     let reply = lab.get("/containers/cf-ttylog/logs?stdout=1&stderr=1").expect(200)?;
