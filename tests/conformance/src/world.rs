@@ -18,7 +18,7 @@ const IDLER: &str = "cf-idler";
 
 /// Lists that must be the same before and after: path, and the key that names an element.
 const LISTS: &[(&str, &str, &str)] = &[
-    ("/containers/json?all=1", "", "Id"),
+    ("/containers/json?all=1", "", "Names"),
     ("/images/json?all=1", "", "Id"),
     ("/volumes", "Volumes", "Name"),
     ("/networks", "", "Name"),
@@ -129,7 +129,12 @@ impl World {
     fn names(&self, path: &str, list: &str, key: &str) -> Result<Vec<String>> {
         let answer = self.request("GET", path, None)?.json()?;
         let items = if list.is_empty() { &answer } else { &answer[list] };
-        Ok(items.as_array().into_iter().flatten().filter_map(|item| item[key].as_str().map(str::to_owned)).collect())
+        Ok(items
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|item| item[key].as_str().map_or_else(|| item[key].to_string(), str::to_owned))
+            .collect())
     }
 
     fn census(&self) -> Result<BTreeSet<String>> {

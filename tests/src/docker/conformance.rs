@@ -79,7 +79,7 @@ fn import(s: &Session) -> Result<()> {
 
 /// The suite's own arguments.
 fn arguments(s: &Session, socket: &str) -> Vec<String> {
-    let deadline = s.seconds(60).as_secs().to_string();
+    let deadline = s.seconds(120).as_secs().to_string();
     let fixed = ["--socket", socket, "--image", BUSYBOX, "--deadline", &deadline].map(str::to_owned);
     let words = s.words.iter().filter(|word| word.contains('.')).cloned();
     fixed.into_iter().chain(words).collect()

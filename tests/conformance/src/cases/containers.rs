@@ -12,7 +12,7 @@ cases! { "containers":
     create_start_wait_inspect_remove, list_filters, list_bad_references, name_taken, rename, rename_taken, update, update_refused,
     kill_with_signals, stop_with_timeout_and_signal, stop_and_start_what_is_so_already, restart, remove_running_needs_force,
     remove_with_volumes, remove_link_that_is_not_there, wait_for_each_condition, wait_for_the_removal, wait_bad_condition,
-    wait_before_the_start, prune, resize_errors, auto_remove, exit_codes, start_with_a_body, start_what_cannot_run, inspect_by_prefix,
+    wait_before_the_start, prune, resize_errors, auto_remove, killed_without_a_signal, start_with_a_body, start_what_cannot_run, inspect_by_prefix,
     inspect_with_size,
 }
 
@@ -255,14 +255,15 @@ fn auto_remove(lab: &mut Lab) -> Result<()> {
     lab.get("/containers/cf-auto/json").expect(404).map(drop)
 }
 
-fn exit_codes(lab: &mut Lab) -> Result<()> {
-    let id = lab.run("cf-coded", "kill -9 $$")?;
+fn killed_without_a_signal(lab: &mut Lab) -> Result<()> {
+    let id = trapping(lab, "cf-coded")?;
+    lab.post("/containers/cf-coded/kill").expect(204)?;
     let code = lab.wait(&id)?;
     ensure!(code == 137, "exit code {code}");
     let state = lab.quiet("GET", &format!("/containers/{id}/json"), None, 200)?.json()?["State"].clone();
     lab.note(&format!("< {state}"));
     let wanted = filters(&json!({ "exited": ["137"], "name": ["cf-coded"] }));
-    lab.get(&format!("/containers/json?all=1&{wanted}")).show(Show::Shape).expect(200).map(drop)
+    lab.get(&format!("/containers/json?all=1&{wanted}")).expect(200).map(drop)
 }
 
 fn start_with_a_body(lab: &mut Lab) -> Result<()> {
