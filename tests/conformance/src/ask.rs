@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use crate::lab::Lab;
+use crate::lab::{Lab, Length};
 use crate::reply::{Head, Reply};
 use crate::wire::Wire;
 
@@ -89,7 +89,7 @@ impl<'l, 'w> Ask<'l, 'w> {
     pub fn open(mut self, status: u16) -> Result<(Head, Wire)> {
         let mut wire = self.send()?;
         let head = Head::read(&mut wire).with_context(|| self.line())?;
-        self.lab.note_head(&head, false);
+        self.lab.note_head(&head, Length::Exact);
         self.check(&head, status, "")?;
         Ok((head, wire))
     }

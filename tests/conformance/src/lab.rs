@@ -9,6 +9,17 @@ use crate::reply::{Head, Reply};
 use crate::wire::Wire;
 use crate::world::World;
 
+/// What a head in the transcript says of its body's length.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Length {
+    /// What it says.
+    Exact,
+    /// Only how it is delimited: parts of the body are volatile.
+    Volatile,
+    /// Nothing: Go's server takes chunks for bodies beyond 2 KiB, and which side of that a measurement is on is chance.
+    Hidden,
+}
+
 /// One case at work.
 pub struct Lab<'w> {
     /// The socket, the image and what cases share.
@@ -92,15 +103,15 @@ impl<'w> Lab<'w> {
         self.note(&format!("< {name}: {}", String::from_utf8_lossy(bytes)));
     }
 
-    /// Writes a head into the transcript. With a body that has volatile parts its length is volatile, too.
-    pub fn note_head(&mut self, head: &Head, any_length: bool) {
+    /// Writes a head into the transcript.
+    pub fn note_head(&mut self, head: &Head, length: Length) {
         self.note(&format!("< {}", head.line));
         for field in &head.fields {
-            let name = field.split(':').next().unwrap_or_default();
-            if name.eq_ignore_ascii_case("content-length") && any_length {
-                self.note(&format!("< {name}: <length>"));
-            } else if !name.eq_ignore_ascii_case("date") {
-                self.note(&format!("< {field}"));
+            let name = field.split(':').next().unwrap_or_default().to_ascii_lowercase();
+            match (name.as_str(), length) {
+                ("date", _) | ("content-length" | "transfer-encoding", Length::Hidden) => {}
+                ("content-length", Length::Volatile) => self.note("< Content-Length: <length>"),
+                _ => self.note(&format!("< {field}")),
             }
         }
     }
@@ -114,8 +125,12 @@ impl<'w> Lab<'w> {
             Show::Shape => reply.json_lines().map_or_else(|error| error.to_string(), |all| shape(&Value::Array(all))),
             Show::Head => String::new(),
         };
-        let normal = Normaliser::default().text(&text);
-        self.note_head(&reply.head, show != Show::Exact || normal != text);
+        let length = match show {
+            Show::Exact if Normaliser::default().text(&text) == text => Length::Exact,
+            Show::Exact => Length::Volatile,
+            _ => Length::Hidden,
+        };
+        self.note_head(&reply.head, length);
         if !shown.is_empty() {
             self.note(&format!("< {shown}"));
         }

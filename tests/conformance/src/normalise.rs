@@ -134,9 +134,9 @@ fn keyed(rest: &str) -> Option<(usize, Option<String>)> {
         Some(text) => text.find('"')? + 2,
         None => value.find(|c: char| !c.is_ascii_digit() && c != '-' && c != '.').unwrap_or(value.len()),
     };
-    // Zero and an empty string say something; so does a list.
+    // A list says something, and so do "no process" and "never"; a count of things is chance even when it is zero.
     let plain = &value[..length];
-    let kept = matches!(plain, "" | "0" | "\"\"");
+    let kept = plain.is_empty() || matches!((key, plain), ("Pid" | "Created", "0") | ("SandboxKey", "\"\""));
     Some((start + length, (!kept).then(|| format!("\"{key}\":<volatile>"))))
 }
 

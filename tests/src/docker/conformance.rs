@@ -18,8 +18,19 @@ const DIFFERENT: &[(&str, &str)] = &[
         "framing.bare_line_feeds",
         "two readers of the same bytes must not disagree on where a line ends, so it is refused",
     ),
-    ("framing.length_and_chunks", "an unknown transfer coding is refused with the other malformed heads, as 400"),
+    ("framing.unknown_transfer_coding", "it is refused as every other malformed head is, with 400 instead of 501"),
+    (
+        "framing.expect_continue_refused_without_a_body",
+        "whether the body of a refused request follows cannot be told, so the connection ends with the answer",
+    ),
+    (
+        "framing.half_closed_behind_the_request",
+        "a client that ends its sending behind a request gets its answer; dockerd cancels the request, if it is quick enough",
+    ),
 ];
+
+/// Those of them that dockerd sometimes answers as lighter does.
+const CHANCE: &[&str] = &["framing.half_closed_behind_the_request"];
 
 /// The image that holds the suite.
 const IMAGE: &str = "conformance:latest";
@@ -172,7 +183,9 @@ fn faults(ours: &Transcript, theirs: &Transcript) -> Vec<String> {
         let differs = mine.lines != other.lines;
         match DIFFERENT.iter().find(|(name, _)| name == case) {
             None if differs => faults.push(format!("{case}: {}", difference(&mine.lines, &other.lines))),
-            Some((_, reason)) if !differs => faults.push(format!("{case} does not differ any more ({reason})")),
+            Some((name, reason)) if !differs && !CHANCE.contains(name) => {
+                faults.push(format!("{case} does not differ any more ({reason})"))
+            }
             _ => {}
         }
     }

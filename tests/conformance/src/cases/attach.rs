@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::case::cases;
 use crate::frames::Outputs;
-use crate::lab::Lab;
+use crate::lab::{Lab, Length};
 
 cases! { "attach":
     stdin_end_reaches_cat_with_upgrade, stdin_end_reaches_cat_without_upgrade, tty_is_raw, both_outputs, detach_keys, bad_detach_keys,
@@ -182,7 +182,7 @@ fn stdin_glued_to_the_request(lab: &mut Lab) -> Result<()> {
     );
     wire.send(format!("{head}ahead of the answer\n").as_bytes())?;
     let head = crate::reply::Head::read(&mut wire)?;
-    lab.note_head(&head, false);
+    lab.note_head(&head, Length::Exact);
     ensure!(head.status == 101, "{}", head.line);
     lab.post(&format!("/containers/{id}/start")).expect(204)?;
     wire.half_close()?;

@@ -47,7 +47,7 @@ questions! { "errors":
     container_create_bad_mount POST "/containers/create" with "{\"Image\":\"IMAGE\",\"HostConfig\":{\"Mounts\":[{\"Type\":\"odd\",\"Target\":\"/a\"}]}}" => 400,
     container_create_missing_bind_source POST "/containers/create" with "{\"Image\":\"IMAGE\",\"HostConfig\":{\"Mounts\":[{\"Type\":\"bind\",\"Source\":\"/cf/none\",\"Target\":\"/a\"}]}}" => 400,
     container_create_twice_the_same_target POST "/containers/create" with "{\"Image\":\"IMAGE\",\"HostConfig\":{\"Binds\":[\"/tmp:/a\",\"/run:/a\"]}}" => 400,
-    container_create_volumes_from_missing POST "/containers/create" with "{\"Image\":\"IMAGE\",\"Cmd\":[\"true\"],\"HostConfig\":{\"VolumesFrom\":[\"cf-none\"]}}" => 404,
+    container_create_volumes_from_missing POST "/containers/create" with "{\"Image\":\"IMAGE\",\"Cmd\":[\"true\"],\"HostConfig\":{\"VolumesFrom\":[\"cf-none\"]}}" => 400,
     container_create_bad_restart_policy POST "/containers/create" with "{\"Image\":\"IMAGE\",\"HostConfig\":{\"RestartPolicy\":{\"Name\":\"sometimes\"}}}" => 400,
     container_create_bad_port POST "/containers/create" with "{\"Image\":\"IMAGE\",\"ExposedPorts\":{\"99999/tcp\":{}}}" => 400,
     container_create_bad_memory POST "/containers/create" with "{\"Image\":\"IMAGE\",\"HostConfig\":{\"Memory\":1}}" => 400,

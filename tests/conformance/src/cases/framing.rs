@@ -5,7 +5,7 @@ use anyhow::{Result, ensure};
 
 use crate::ask::Show;
 use crate::case::cases;
-use crate::lab::Lab;
+use crate::lab::{Lab, Length};
 use crate::reply::{Framing, Head, Reply};
 use crate::wire::Wire;
 
@@ -14,7 +14,7 @@ cases! { "framing":
     absolute_form, asterisk_form, head_of_a_list_has_no_body, chunked_upload, chunked_upload_with_extensions_and_trailers,
     expect_continue, expect_continue_refused_without_a_body, expect_nonsense, content_type_missing, content_type_wrong,
     content_type_with_charset, unknown_fields_are_ignored, get_with_a_body, empty_lines_before_a_request, host_missing, host_twice,
-    bare_line_feeds, a_word_is_no_request, two_lengths, length_and_chunks, http_2_0_in_words, many_headers,
+    bare_line_feeds, a_word_is_no_request, two_lengths, unknown_transfer_coding, unknown_http_version, many_headers,
     kept_alive_after_an_error, half_closed_behind_the_request, client_leaves_in_the_middle_of_a_body, upgrade_to_nonsense,
 }
 
@@ -120,7 +120,7 @@ fn expect_continue(lab: &mut Lab) -> Result<()> {
     let mut wire = lab.connect()?;
     wire.send(format!("{CREATE}Expect: 100-continue\r\nContent-Length: 20\r\n\r\n").as_bytes())?;
     let interim = Head::read(&mut wire)?;
-    lab.note_head(&interim, false);
+    lab.note_head(&interim, Length::Exact);
     ensure!(interim.status == 100, "{}", interim.line);
     wire.send(b"{\"Name\":\"cf-expect\"}")?;
     let reply = Reply::read(&mut wire, "POST")?;
@@ -133,7 +133,12 @@ fn expect_continue_refused_without_a_body(lab: &mut Lab) -> Result<()> {
     let head = "POST /v1.45/nothing/here HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 20\r\n\r\n";
     let (replies, mut wire) = talk(lab, head, &["POST"])?;
     ensure!(replies[0].head.status == 404, "{}", replies[0].head.line);
-    closed(lab, &mut wire)
+    // A client that has seen the answer need not send the body. One that does may go on, unless the peer has closed.
+    let sent = wire.send(&[b'x'; 20]).and_then(|()| open(lab, &mut wire));
+    if sent.is_err() {
+        lab.note("< (closed)");
+    }
+    Ok(())
 }
 
 fn expect_nonsense(lab: &mut Lab) -> Result<()> {
@@ -170,7 +175,7 @@ fn get_with_a_body(lab: &mut Lab) -> Result<()> {
 }
 
 fn empty_lines_before_a_request(lab: &mut Lab) -> Result<()> {
-    talk(lab, "\r\nGET /_ping HTTP/1.1\r\nHost: x\r\n\r\n", &["GET"]).map(drop)
+    malformed(lab, "\r\nGET /_ping HTTP/1.1\r\nHost: x\r\n\r\n", &[400])
 }
 
 fn host_missing(lab: &mut Lab) -> Result<()> {
@@ -186,13 +191,13 @@ fn host_twice(lab: &mut Lab) -> Result<()> {
 }
 
 /// A malformed head. Whoever reads it first refuses it in words of its own, so only the status and the end are recorded.
-fn malformed(lab: &mut Lab, bytes: &str, status: u16) -> Result<()> {
+fn malformed(lab: &mut Lab, bytes: &str, statuses: &[u16]) -> Result<()> {
     lab.note(&format!("> {bytes}"));
     let mut wire = lab.connect()?;
     wire.send(bytes.as_bytes())?;
     let reply = Reply::read(&mut wire, "GET")?;
     lab.note(&format!("< {}", reply.head.status));
-    ensure!(reply.head.status == status, "{} instead of {status}", reply.head.line);
+    ensure!(statuses.contains(&reply.head.status), "{} instead of {statuses:?}", reply.head.line);
     closed(lab, &mut wire)
 }
 
@@ -202,19 +207,19 @@ fn bare_line_feeds(lab: &mut Lab) -> Result<()> {
 }
 
 fn a_word_is_no_request(lab: &mut Lab) -> Result<()> {
-    malformed(lab, "hello\r\n\r\n", 400)
+    malformed(lab, "hello\r\n\r\n", &[400])
 }
 
 fn two_lengths(lab: &mut Lab) -> Result<()> {
-    malformed(lab, &format!("{CREATE}Content-Length: 2\r\nContent-Length: 3\r\n\r\n{{}}"), 400)
+    malformed(lab, &format!("{CREATE}Content-Length: 2\r\nContent-Length: 3\r\n\r\n{{}}"), &[400])
 }
 
-fn length_and_chunks(lab: &mut Lab) -> Result<()> {
-    malformed(lab, "GET /_ping HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked, x\r\n\r\n0\r\n\r\n", 501)
+fn unknown_transfer_coding(lab: &mut Lab) -> Result<()> {
+    malformed(lab, "GET /_ping HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked, x\r\n\r\n0\r\n\r\n", &[400, 501])
 }
 
-fn http_2_0_in_words(lab: &mut Lab) -> Result<()> {
-    malformed(lab, "GET /_ping HTTP/3.7\r\nHost: x\r\n\r\n", 505)
+fn unknown_http_version(lab: &mut Lab) -> Result<()> {
+    malformed(lab, "GET /_ping HTTP/3.7\r\nHost: x\r\n\r\n", &[505])
 }
 
 fn many_headers(lab: &mut Lab) -> Result<()> {
@@ -238,9 +243,10 @@ fn half_closed_behind_the_request(lab: &mut Lab) -> Result<()> {
     let mut wire = lab.connect()?;
     wire.send(b"GET /v1.45/version HTTP/1.1\r\nHost: x\r\n\r\n")?;
     wire.half_close()?;
+    // dockerd takes the end for "the client has gone", and whether it has answered by then is chance.
     let reply = Reply::read(&mut wire, "GET")?;
-    lab.note_reply(&reply, Show::Exact);
-    ensure!(reply.head.status == 200, "{}", reply.head.line);
+    lab.note(&format!("< {}", reply.head.status));
+    ensure!(matches!(reply.head.status, 200 | 500), "{}", reply.head.line);
     closed(lab, &mut wire)
 }
 

@@ -148,7 +148,8 @@ fn container_with_endpoint_settings(lab: &mut Lab) -> Result<()> {
 
 fn predefined_ones(lab: &mut Lab) -> Result<()> {
     lab.get(&format!("/networks?{}", filters(&json!({ "type": ["builtin"] })))).show(Show::Head).expect(200)?;
-    lab.get("/networks/none").show(Show::Shape).expect(200)?;
+    // In "none" may be the suite itself.
+    lab.get("/networks/none").show(Show::Head).expect(200)?;
     lab.get("/v1.24/networks/host").show(Show::Shape).expect(200).map(drop)
 }
 

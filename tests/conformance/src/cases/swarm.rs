@@ -49,7 +49,7 @@ fn init_inspect_leave(lab: &mut Lab) -> Result<()> {
     let body = json!({ "ListenAddr": "127.0.0.1:2377", "AdvertiseAddr": "127.0.0.1" });
     lab.world.swarm_is(true);
     lab.post("/swarm/init").json(&body).expect(200)?;
-    lab.get("/swarm").expect(200)?;
+    lab.get("/swarm").show(Show::Shape).expect(200)?;
     lab.post("/swarm/init").json(&body).expect(503)?;
     lab.post("/swarm/join").json(&json!({ "RemoteAddrs": ["127.0.0.1:2377"], "JoinToken": "x" })).expect(503)?;
     // The last manager leaves only by force.
@@ -159,7 +159,6 @@ fn service_with_tasks_and_logs(lab: &mut Lab) -> Result<()> {
 
 fn service_errors(lab: &mut Lab) -> Result<()> {
     lab.world.join_swarm()?;
-    lab.post("/services/create").json(&json!({ "Name": "cf-empty" })).expect(400)?;
     let nameless = json!({ "TaskTemplate": { "ContainerSpec": { "Image": "bb" } } });
     lab.post("/services/create").json(&nameless).expect(400)?;
     lab.get("/services/cf-none").expect(404)?;
@@ -178,13 +177,21 @@ fn overlay_network(lab: &mut Lab) -> Result<()> {
     });
     lab.later("DELETE", "/networks/cf-overlay");
     lab.post("/networks/create").json(&config).expect(201)?;
+    // The manager fills in what it has allocated a moment later.
+    for _ in 0..600 {
+        let seen = lab.quiet("GET", "/networks/cf-overlay?scope=swarm", None, 200)?.json()?;
+        if seen["IPAM"]["Config"].is_array() {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
     lab.get("/networks/cf-overlay?scope=swarm").expect(200)?;
     lab.delete("/networks/cf-overlay").expect(204).map(drop)
 }
 
 fn join_tokens_and_rotation(lab: &mut Lab) -> Result<()> {
     lab.world.join_swarm()?;
-    let swarm = lab.get("/swarm").expect(200)?.json()?;
+    let swarm = lab.get("/swarm").show(Show::Shape).expect(200)?.json()?;
     let current = version(&swarm)?;
     lab.hide(&format!("version={current}"), "version=<current>");
     let path = format!("/swarm/update?version={current}&rotateWorkerToken=1");

@@ -79,6 +79,7 @@ fn plugin_privileges_against_nothing(lab: &mut Lab) -> Result<()> {
 }
 
 fn build_cache_prune(lab: &mut Lab) -> Result<()> {
+    lab.quiet("POST", "/build/prune?all=1", None, 200)?;
     lab.post("/build/prune?all=1").show(Show::Shape).expect(200).map(drop)
 }
 

@@ -23,7 +23,7 @@ questions! { "versions":
     dot_segments GET "=/v1.45/../v1.45/version" => 301,
     trailing_slash GET "=/v1.45/version/" => 404,
     escaped_path GET "=/v1.45/%76ersion" => 200,
-    escaped_slash GET "=/v1.45/containers%2Fjson" => 200,
+    escaped_slash GET "=/v1.45/volumes%2Fcf-none" => 404,
     query_on_ping GET "=/_ping?x=1&x=2;y" => 200,
     root GET "=/" => 404,
     unknown_path GET "=/nothing/here" => 404,
