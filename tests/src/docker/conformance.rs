@@ -32,6 +32,9 @@ const DIFFERENT: &[(&str, &str)] = &[
 /// Those of them that dockerd sometimes answers as lighter does.
 const CHANCE: &[&str] = &["framing.half_closed_behind_the_request"];
 
+/// The case's name.
+pub const NAME: &str = "conformance";
+
 /// The image that holds the suite.
 const IMAGE: &str = "conformance:latest";
 
@@ -40,7 +43,7 @@ const GROWTH_KIB: u64 = 16 << 10;
 
 /// The cases of this file.
 pub fn cases() -> Vec<Case> {
-    vec![Case { name: "conformance", run: conformance }]
+    vec![Case { name: NAME, run: conformance }]
 }
 
 /// What one case said on one socket.
