@@ -19,8 +19,10 @@ pub fn cases() -> Vec<Case> {
     ]
 }
 
-/// Fills a file with a text of so many MiB, or compares it with one that was filled so.
-const MIB: u32 = 350;
+/// MiB of a file that a case keeps on the disk.
+const MIB: u32 = 64;
+/// MiB that the full host has left when the guest begins to write that file.
+const LEFT: u64 = 24;
 
 fn fill(path: &str) -> String {
     format!("yes 'all of this is kept' | head -c {}m > {path} && sync && echo written", MIB)
@@ -89,21 +91,21 @@ impl Drop for Other<'_> {
 
 fn grows(s: &Session) -> Result<()> {
     let other = Other::instead(s, "grown")?;
-    other.start(&["--disk", "2"])?;
+    other.start(&["--disk", "1"])?;
     same("written", other.guest(&fill("/data/kept"))?, "written".to_owned())?;
     let size = || -> Result<u64> {
         let blocks = other.guest("df -k /data | tail -n 1 | awk '{ print $2 }'")?;
         Ok(blocks.parse::<u64>().context(blocks)? >> 10)
     };
     let before = size()?;
-    ensure!((1700..=2048).contains(&before), "a disk of 2 GiB shows {before} MiB");
+    ensure!((850..=1024).contains(&before), "a disk of 1 GiB shows {before} MiB");
     other.stop()?;
-    other.start(&["--disk", "4"])?;
+    other.start(&["--disk", "2"])?;
     let after = size()?;
-    ensure!((3700..=4096).contains(&after), "the disk went from {before} to {after} MiB, expected about 4096");
+    ensure!((1850..=2048).contains(&after), "the disk went from {before} to {after} MiB, expected nearly 2048");
     same("after growing", other.guest(&compare("/data/kept"))?, "same".to_owned())?;
     // The new part takes data too: more than the old disk could hold beside what is there.
-    other.guest("dd if=/dev/zero of=/data/new bs=1M count=2000 && sync && rm /data/new")?;
+    other.guest("dd if=/dev/zero of=/data/new bs=1M count=1100 && sync && rm /data/new")?;
     other.stop()?;
     other.is_sound()?;
     other.start(&[])?;
@@ -121,6 +123,13 @@ impl Small {
         std::fs::create_dir_all(&at)?;
         Run::new("mount").args(["-t", "tmpfs", "-o", &format!("size={size},mode=0700"), "small"]).args([&at]).ok()?;
         Ok(Self(at))
+    }
+
+    /// Makes it so small that just so many MiB are left.
+    fn leave(&self, mib: u64) -> Result<()> {
+        let about = rustix::fs::statvfs(&self.0)?;
+        let used = (about.f_blocks - about.f_bfree) * about.f_frsize;
+        self.resize(&format!("{}k", (used >> 10) + (mib << 10)))
     }
 
     fn resize(&self, size: &str) -> Result<()> {
@@ -143,7 +152,8 @@ fn full_host(s: &Session) -> Result<()> {
     }
     let small = Small::mount(s.dir.join("home/full"), "400m")?;
     let other = Other::instead(s, "full")?;
-    other.start(&["--disk", "4"])?;
+    other.start(&["--disk", "1"])?;
+    small.leave(LEFT)?;
     std::thread::scope(|scope| {
         let writer = scope.spawn(|| other.guest(&fill("/data/kept")));
         let waiting = wait_for_reason(&other, |reason| reason.is_some_and(|text| text.contains("no space left")));
