@@ -2,6 +2,7 @@
 //! `load`; the engine's side is `stand_in`.
 
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use lighter::sys::endpoint::Stream;
@@ -31,7 +32,7 @@ impl Dice {
 
 /// `docker run -i … cat`: pieces and pauses go in, all of it comes back, then both directions end one after the other. Some
 /// read late, so that the stream stands still in between.
-pub async fn hijacked(stream: Stream, dice: &mut Dice) -> io::Result<Seen> {
+pub async fn hijacked(stream: Stream, dice: &mut Dice, moved: &AtomicU64) -> io::Result<Seen> {
     let (read, mut write) = tokio::io::split(stream);
     let mut read = BufReader::new(read);
     let fields = "Host: x\r\nConnection: Upgrade\r\nUpgrade: tcp\r\nContent-Length: 0\r\n\r\n";
@@ -52,7 +53,7 @@ pub async fn hijacked(stream: Stream, dice: &mut Dice) -> io::Result<Seen> {
         write.shutdown().await
     };
     let receive = async {
-        let mut seen = Compared::new(seed, total as u64);
+        let mut seen = Compared::new(seed, total as u64, moved);
         let mut block = vec![0; 16 << 10];
         if late {
             sleep(Duration::from_secs(3)).await;
@@ -66,7 +67,7 @@ pub async fn hijacked(stream: Stream, dice: &mut Dice) -> io::Result<Seen> {
 }
 
 /// `docker logs`, `events`, `pull`: a long answer. Read to its end, read slowly, or left in the middle.
-pub async fn streamed(mut stream: Stream, dice: &mut Dice) -> io::Result<Seen> {
+pub async fn streamed(mut stream: Stream, dice: &mut Dice, moved: &AtomicU64) -> io::Result<Seen> {
     let (seed, bytes) = (dice.roll(u64::MAX), dice.roll(1 << 20));
     let ask = format!("GET /v1.45/stand-in/stream/{seed}/{bytes} HTTP/1.1\r\nHost: x\r\n\r\n");
     stream.write_all(ask.as_bytes()).await?;
@@ -75,7 +76,7 @@ pub async fn streamed(mut stream: Stream, dice: &mut Dice) -> io::Result<Seen> {
     let manner = dice.roll(4);
     let pause = dice.roll(40);
     let enough = if manner == 0 { bytes / 2 } else { bytes };
-    let mut seen = Compared::new(seed, bytes);
+    let mut seen = Compared::new(seed, bytes, moved);
     loop {
         let chunk = chunk(&mut stream).await?;
         if chunk.is_empty() {
@@ -174,20 +175,23 @@ fn expect(text: &str, start: &str) -> io::Result<()> {
 }
 
 /// Compares what comes with what should.
-struct Compared {
+struct Compared<'a> {
     pattern: Pattern,
+    /// Counts what moves, for whoever watches from outside.
+    moved: &'a AtomicU64,
     bytes: u64,
     expected: u64,
     differences: u64,
 }
 
-impl Compared {
-    fn new(seed: u64, expected: u64) -> Compared {
-        Compared { pattern: Pattern::new(seed), bytes: 0, expected, differences: 0 }
+impl Compared<'_> {
+    fn new(seed: u64, expected: u64, moved: &AtomicU64) -> Compared<'_> {
+        Compared { pattern: Pattern::new(seed), moved, bytes: 0, expected, differences: 0 }
     }
 
     fn take(&mut self, bytes: &[u8]) {
         self.bytes += bytes.len() as u64;
+        self.moved.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         self.differences += self.pattern.differences(bytes);
     }
 
