@@ -118,7 +118,11 @@ impl<'l, 'w> Ask<'l, 'w> {
             Some(_) => self.lab.note("> (a large or binary body)"),
             None => {}
         }
-        wire.send(&bytes).with_context(|| self.line())?;
+        // dockerd may refuse a body before it has read all of it; then the answer counts, and not that the rest found no reader.
+        let sent = wire.send(&bytes);
+        if bytes.len() < 64 << 10 {
+            sent.with_context(|| self.line())?;
+        }
         Ok(wire)
     }
 

@@ -101,11 +101,39 @@ impl Wire {
         Ok(self.take_pending())
     }
 
-    /// Reads the next chunk of a chunked body; `None` is the last one, trailers included.
-    pub fn chunk(&mut self) -> Result<Option<Vec<u8>>> {
+    /// Reads a chunked body to its end without keeping it; its length.
+    pub fn skip_chunks(&mut self) -> Result<u64> {
+        let (mut total, mut scratch) = (0, vec![0; 256 << 10]);
+        loop {
+            let size = self.chunk_size()?;
+            if size == 0 {
+                while self.until(b"\r\n")? != b"\r\n" {}
+                return Ok(total);
+            }
+            let mut left = size;
+            let waiting = self.pending.len().min(left);
+            self.pending.drain(..waiting);
+            left -= waiting;
+            while left > 0 {
+                let room = left.min(scratch.len());
+                let count = self.stream.read(&mut scratch[..room]).context("read")?;
+                ensure!(count > 0, "the stream ended in a chunk, {left} bytes early");
+                left -= count;
+            }
+            ensure!(self.exactly(2)? == b"\r\n", "a chunk does not end in CR LF");
+            total += size as u64;
+        }
+    }
+
+    fn chunk_size(&mut self) -> Result<usize> {
         let line = self.until(b"\r\n")?;
         let digits = std::str::from_utf8(&line[..line.len() - 2]).context("a chunk size")?;
-        let size = usize::from_str_radix(digits, 16).with_context(|| format!("chunk size {digits:?}"))?;
+        usize::from_str_radix(digits, 16).with_context(|| format!("chunk size {digits:?}"))
+    }
+
+    /// Reads the next chunk of a chunked body; `None` is the last one, trailers included.
+    pub fn chunk(&mut self) -> Result<Option<Vec<u8>>> {
+        let size = self.chunk_size()?;
         if size == 0 {
             while self.until(b"\r\n")? != b"\r\n" {}
             return Ok(None);

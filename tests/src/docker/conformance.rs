@@ -39,7 +39,7 @@ pub const NAME: &str = "conformance";
 const IMAGE: &str = "conformance:latest";
 
 /// How much the daemon's private memory may grow while a gigabyte streams through it, in KiB: its buffers and the allocator's slack.
-const GROWTH_KIB: u64 = 16 << 10;
+const GROWTH_KIB: u64 = 8 << 10;
 
 /// The cases of this file.
 pub fn cases() -> Vec<Case> {

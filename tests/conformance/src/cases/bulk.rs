@@ -67,13 +67,9 @@ fn archive_of_a_gigabyte(lab: &mut Lab) -> Result<()> {
     let before = resident()?;
     let (head, mut wire) = lab.get(&format!("/containers/{id}/archive?path=/large")).open(200)?;
     ensure!(head.field("transfer-encoding") == Some("chunked"), "{head:?}");
-    let (mut bytes, mut other_than_zero) = (0, 0);
-    while let Some(chunk) = wire.chunk()? {
-        bytes += chunk.len() as u64;
-        other_than_zero += chunk.iter().filter(|byte| **byte != 0).count();
-    }
+    let bytes = wire.skip_chunks()?;
     lab.note(&format!("< {bytes} bytes"));
-    ensure!(bytes > LARGE && other_than_zero < 2048, "{bytes} bytes, {other_than_zero} of them not zero");
+    ensure!(bytes > LARGE, "only {bytes} bytes");
     constant_memory(before)
 }
 

@@ -96,12 +96,10 @@ fn limits_that_are_refused(lab: &mut Lab) -> Result<()> {
 fn logging(lab: &mut Lab) -> Result<()> {
     let settings = json!({ "LogConfig": { "Type": "json-file", "Config": { "max-size": "1m", "max-file": "2", "labels": "cf" } } });
     made(lab, "cf-logging", &host(settings), &["/HostConfig/LogConfig"])?;
-    let image = lab.image();
-    for log in [json!({ "Type": "odd" }), json!({ "Type": "json-file", "Config": { "odd": "1" } })] {
-        let config = json!({ "Image": image, "Cmd": ["true"], "HostConfig": { "LogConfig": log } });
-        refused(lab, &config)?;
-    }
-    Ok(())
+    // A driver that is not there is no case: dockerd looks for its plugin for fifteen seconds.
+    let odd = json!({ "Type": "json-file", "Config": { "odd": "1" } });
+    let config = json!({ "Image": lab.image(), "Cmd": ["true"], "HostConfig": { "LogConfig": odd } });
+    refused(lab, &config)
 }
 
 fn namespaces(lab: &mut Lab) -> Result<()> {
