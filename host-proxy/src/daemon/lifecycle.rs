@@ -8,6 +8,7 @@
 //! ```
 //! Whatever the way, when [`Lifecycle::live`] returns the machine is off, and nothing holds its memory or its disk.
 
+use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -248,25 +249,31 @@ impl Lifecycle<'_> {
             let ended = tokio::select! {
                 ended = shutdown::ask(&running.machine, grace, running.patience) => ended,
                 () = self.inbox.insist() => Err("somebody insisted".to_owned()),
+                // A guest that waits for room on the host's disk does not end, and somebody could make room.
+                never = tell(&self.board, running.machine.trouble()) => match never {},
             };
             match ended {
                 Ok(()) => return self.board.stage("stopped", "the machine is off"),
                 Err(why) => tracing::warn!(why, "The guest did not shut down by itself"),
             }
         }
-        self.board.stage("kill", "switching the machine off");
+        let text = "switching the machine off";
+        match running.machine.trouble().borrow().as_deref() {
+            Some(trouble) => self.board.stage("kill", &format!("{text}; what it could not write is lost: {trouble}")),
+            None => self.board.stage("kill", text),
+        }
         running.machine.kill().await;
         drop((running.events, running.network));
     }
 }
 
-/// Writes on the board what is wrong with the machine's disks.
-async fn tell(board: &Board, mut trouble: watch::Receiver<Option<String>>) {
+/// Writes on the board what is wrong with the machine's disks, as long as it is polled.
+async fn tell(board: &Board, mut trouble: watch::Receiver<Option<String>>) -> Infallible {
     loop {
         let now = trouble.borrow_and_update().clone();
         board.trouble(now);
         if trouble.changed().await.is_err() {
-            return;
+            std::future::pending::<()>().await;
         }
     }
 }

@@ -67,7 +67,7 @@ impl Desk {
             Some((settings.cpus, settings.memory_bytes))
         });
         // What waits for a disk matters more than what dockerd says, which may be waiting for it.
-        let trouble = view.trouble.clone().filter(|_| view.phase == Phase::Running);
+        let trouble = view.trouble.clone().filter(|_| matches!(view.phase, Phase::Running | Phase::Stopping));
         Status {
             profile: self.profile.name().to_string(),
             state: view.phase,

@@ -254,6 +254,17 @@ cases! {
         lab.assert_clean();
     }
 
+    fn x5_a_machine_that_is_switched_off_without_space_says_what_is_lost() {
+        let lab = Lab::new();
+        lab.mode("full");
+        lab.ok(&["start"]);
+        let said = lab.lighter(&["stop", "--force"]);
+        assert!(said.code == Some(0), "{said:#?}");
+        assert!(said.stderr.contains("could not write is lost: The host has no space left"), "{said:#?}");
+        lab.ok(&["stop", "--quit"]);
+        lab.assert_clean();
+    }
+
     fn the_first_request_waits_for_a_machine_that_starts() {
         let lab = Lab::new();
         lab.mode("gate");
