@@ -20,12 +20,12 @@ const DIFFERENT: &[(&str, &str)] = &[
     ),
     ("framing.unknown_transfer_coding", "it is refused as every other malformed head is, with 400 instead of 501"),
     (
-        "framing.expect_continue_refused_without_a_body",
-        "whether the body of a refused request follows cannot be told, so the connection ends with the answer",
-    ),
-    (
         "framing.half_closed_behind_the_request",
         "a client that ends its sending behind a request gets its answer; dockerd cancels the request, if it is quick enough",
+    ),
+    (
+        "attach.stdin_glued_to_the_request",
+        "input that comes with the request reaches the process; dockerd drops it when it takes the connection over",
     ),
 ];
 

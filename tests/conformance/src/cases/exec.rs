@@ -167,7 +167,7 @@ fn paused_container(lab: &mut Lab) -> Result<()> {
     let answers = (|| {
         lab.post(&format!("/containers/{idler}/exec")).json(&json!({ "Cmd": ["true"] })).expect(409)?;
         lab.post(&format!("/containers/{idler}/pause")).expect(409)?;
-        lab.get(&format!("/containers/{idler}/top")).expect(200).map(drop)
+        lab.get(&format!("/containers/{idler}/top")).show(Show::Shape).expect(200).map(drop)
     })();
     lab.post(&format!("/containers/{idler}/unpause")).expect(204)?;
     lab.post(&format!("/containers/{idler}/unpause")).expect(500)?;

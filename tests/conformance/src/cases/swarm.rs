@@ -159,8 +159,6 @@ fn service_with_tasks_and_logs(lab: &mut Lab) -> Result<()> {
 
 fn service_errors(lab: &mut Lab) -> Result<()> {
     lab.world.join_swarm()?;
-    let nameless = json!({ "TaskTemplate": { "ContainerSpec": { "Image": "bb" } } });
-    lab.post("/services/create").json(&nameless).expect(400)?;
     lab.get("/services/cf-none").expect(404)?;
     lab.get("/services/cf-none/logs?stdout=1").expect(404)?;
     lab.get("/tasks/cf-none").expect(404)?;
