@@ -85,7 +85,19 @@ enum Verb {
 }
 
 fn main() -> ExitCode {
-    let result = match Cli::parse().verb {
+    let cli = Cli::parse();
+    let result = products::this_program().and_then(|_| run(cli.verb));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(verb: Verb) -> anyhow::Result<()> {
+    match verb {
         Verb::Demo => demo::run(),
         Verb::Test { words } => suite::run(&words),
         Verb::Bench { names, rounds, json } => bench::run(&names, rounds, json.as_deref()),
@@ -94,12 +106,5 @@ fn main() -> ExitCode {
         Verb::InsideBench { tools, rounds } => bench::microvm::inside(&tools, rounds),
         Verb::Image => image::ensure().map(|folder| println!("{}", folder.display())),
         Verb::Inside { tools, words } => rig::kvm::inside(&tools, &words),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
     }
 }

@@ -2,11 +2,25 @@
 //! image builder. Nothing is rebuilt that is up to date.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
 use crate::process::Run;
+
+/// Where this program was when it began.
+static THIS_PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+
+/// This program, for its inner halves. The first call must come before anything is built: cargo may put a new one in its
+/// place, and the system would then name the old one, which is deleted.
+pub fn this_program() -> Result<PathBuf> {
+    if let Some(path) = THIS_PROGRAM.get() {
+        return Ok(path.clone());
+    }
+    let path = std::env::current_exe().context("where this program is")?;
+    Ok(THIS_PROGRAM.get_or_init(|| path).clone())
+}
 
 /// The target of everything that runs in the guest.
 pub const GUEST_TARGET: &str = "x86_64-unknown-linux-musl";

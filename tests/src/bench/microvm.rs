@@ -33,7 +33,7 @@ const GUESTS_OWN: &str = "guest_exits";
 /// Runs the comparison in the outer machine and prints it.
 pub fn compare(tools: &Tools, rounds: u32) -> Result<Value> {
     let outer = Outer { kernel_tree: tools::outer_kernel(&tools.cache)?, busybox: tools.busybox.clone(), memory: 6144 };
-    let binary = std::env::current_exe().context("where this program is")?;
+    let binary = crate::products::this_program()?;
     let command = format!("{} inside-bench {} --rounds {rounds}", binary.display(), tools.flags());
     let lines = outer.run(&command, Duration::from_secs(30 * 60))?;
     let runs: Vec<Value> =

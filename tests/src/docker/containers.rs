@@ -92,6 +92,8 @@ fn ps_inspect(s: &Session) -> Result<()> {
     )?;
     ensure!(s.out(&["inspect", "-f", "{{json .Config.Env}}", "seen"])?.contains("A=b"), "the environment is lost");
     s.out(&["stop", "-t", "1", "seen"])?;
+    // dockerd tells who waits for the stop a moment before the list shows it; an inspection takes its turn after both.
+    same("inspect after stop", s.out(&["inspect", "-f", "{{.State.Status}}", "seen"])?, "exited".to_owned())?;
     same("after stop", s.out(&["ps", "-a", "--filter", "name=seen", "--format", "{{.State}}"])?, "exited".to_owned())
 }
 

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 
 use super::outer::{Died, Outer};
 use super::software::{drive, session, tails};
@@ -22,7 +22,7 @@ const LIVES: u32 = 12;
 pub fn run(tools: &Tools, wanted: &[String]) -> Result<()> {
     let outer =
         Outer { kernel_tree: super::tools::outer_kernel(&tools.cache)?, busybox: tools.busybox.clone(), memory: 6144 };
-    let binary = std::env::current_exe().context("where this program is")?;
+    let binary = crate::products::this_program()?;
     // The conformance suite asks some four hundred questions twice, which takes the emulated machine too long for every run.
     let every_run = |case: &docker::Case| !wanted.is_empty() || case.name != docker::conformance::NAME;
     let mut left: Vec<String> = docker::named(wanted).filter(every_run).map(|case| case.name.to_owned()).collect();
