@@ -35,6 +35,9 @@ pub const TEST: &[Package] = &[
     Package { name: "gcc-mingw-w64-x86-64", probe: "x86_64-w64-mingw32-gcc" },
 ];
 
+/// For the network rig's namespaces.
+pub const NETWORK_RIG: &[Package] = &[Package { name: "iproute2", probe: "ip" }];
+
 /// For measuring the API proxy: what it is compared with, and what counts its system calls.
 pub const PROXY_BENCH: &[Package] =
     &[Package { name: "socat", probe: "socat" }, Package { name: "strace", probe: "strace" }];

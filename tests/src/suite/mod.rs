@@ -57,6 +57,12 @@ const SUITES: &[Suite] = &[
         run: clients::run,
     },
     Suite {
+        name: "network",
+        about: "containers in a made-up world, in a network namespace (root only)",
+        lane: Lane::Host,
+        run: rigs::network,
+    },
+    Suite {
         name: "kvm",
         about: "docker CLI against a guest under KVM, inside an emulated machine",
         lane: Lane::Emulated,

@@ -1,10 +1,10 @@
-//! The two guest rigs as suites.
+//! The guest rigs as suites.
 
 use anyhow::Result;
 
 use crate::packages;
 use crate::rig::tools::Tools;
-use crate::rig::{kvm as kvm_rig, software as software_rig};
+use crate::rig::{kvm as kvm_rig, network as network_rig, software as software_rig};
 
 /// Makes everything that the rigs share, so that two at once find it made.
 pub(super) fn prepare() -> Result<()> {
@@ -17,6 +17,16 @@ pub(super) fn software(cases: &[String]) -> Result<()> {
     packages::ensure(packages::RUN)?;
     packages::ensure(packages::RIGS)?;
     software_rig::run(&Tools::prepare()?, cases)
+}
+
+pub(super) fn network(cases: &[String]) -> Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        println!("network: NOT RUN, because only root can make network namespaces");
+        return Ok(());
+    }
+    packages::ensure(packages::RUN)?;
+    packages::ensure(packages::NETWORK_RIG)?;
+    network_rig::run(&Tools::prepare()?, cases)
 }
 
 pub(super) fn kvm(cases: &[String]) -> Result<()> {

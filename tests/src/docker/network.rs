@@ -1,0 +1,170 @@
+//! What containers must be able to reach, and what not: out through the host to a made-up world. These cases run only with
+//! the daemon in a network namespace that the rig made (see `rig::world`), and ask for that first.
+
+use anyhow::{Result, ensure};
+
+use super::{BUSYBOX, Case, Session, same};
+use crate::rig::servers::{COUNT, ECHO, FILES, LOOPBACK_FILES, OPEN_FILES, content_hash};
+use crate::rig::world::{HOST, SERVER, SERVER_V6, UNREACHABLE, guard, plug};
+
+/// The cases of this file.
+pub fn cases() -> Vec<Case> {
+    vec![
+        Case { name: "net_a_container_fetches_a_file_by_its_hash", run: fetch },
+        Case { name: "net_a_container_sends_a_file_by_its_hash", run: send },
+        Case { name: "net_each_side_of_a_connection_ends_by_itself", run: half_close },
+        Case { name: "net_refused_and_unreachable_are_told_apart", run: failures },
+        Case { name: "net_datagrams_pass_both_ways", run: datagrams },
+        Case { name: "net_names_resolve_as_on_the_host", run: names },
+        Case { name: "net_echoes_come_back", run: echoes },
+        Case { name: "net_ipv6_reaches_the_world", run: ipv6 },
+        Case { name: "net_host_docker_internal_is_the_hosts_loopback", run: host },
+        Case { name: "net_g14_virtual_addresses_have_one_service", run: g14_scan },
+        Case { name: "net_n10_host_access_off_closes_the_host", run: n10_closed_host },
+        Case { name: "net_a_machine_without_a_network_starts", run: no_network },
+    ]
+}
+
+/// Runs a script in a container on the default bridge.
+fn container(s: &Session, script: &str) -> Result<String> {
+    guard(s)?;
+    s.out(&["run", "--rm", BUSYBOX, "sh", "-c", script])
+}
+
+fn fetch(s: &Session) -> Result<()> {
+    let length = 20_000_000;
+    let got = container(s, &format!("wget -q -O - http://{SERVER}:{FILES}/{length} | sha256sum"))?;
+    same("hash", got.split(' ').next(), Some(content_hash(length).as_str()))
+}
+
+fn send(s: &Session) -> Result<()> {
+    let script = format!(
+        "head -c 5000000 /bin/busybox > /tmp/f; cat /tmp/f /tmp/f /tmp/f > /tmp/g; sha256sum < /tmp/g; \
+         wget -q -O - --post-file=/tmp/g http://{SERVER}:{FILES}/"
+    );
+    let got = container(s, &script)?;
+    let mut words = got.split_whitespace();
+    let (here, there) = (words.next(), words.nth(1));
+    ensure!(here.is_some_and(|hash| hash.len() == 64), "no hash: {got}");
+    same("the hash that the server found", there, here)
+}
+
+fn half_close(s: &Session) -> Result<()> {
+    let got = container(s, &format!("head -c 300000 /bin/busybox | nc {SERVER} {COUNT}"))?;
+    same("what the server read before it spoke", got, "300000".to_owned())
+}
+
+fn failures(s: &Session) -> Result<()> {
+    guard(s)?;
+    let ask = |address: &str| {
+        let done =
+            s.docker(["run", "--rm", BUSYBOX, "wget", "-q", "-O", "-", &format!("http://{address}/")]).finish()?;
+        ensure!(!done.status.success(), "{address} answered");
+        Ok(done.talk())
+    };
+    for (address, words) in [
+        (format!("{SERVER}:1"), "Connection refused"),
+        (UNREACHABLE.to_owned(), "No route to host"),
+        ("169.254.169.254".to_owned(), "No route to host"),
+        ("192.168.127.4".to_owned(), "No route to host"),
+    ] {
+        let said = ask(&address)?;
+        ensure!(said.contains(words), "{address}: {said}");
+    }
+    Ok(())
+}
+
+fn datagrams(s: &Session) -> Result<()> {
+    let got = container(s, &format!("echo over and back | nc -u -w 3 {SERVER} {ECHO}"))?;
+    same("the echo", got, "over and back".to_owned())?;
+    // In pieces on the container's interface, whole at the server, and in pieces again on the way back.
+    let large =
+        format!("head -c 6000 /bin/busybox > /tmp/f; nc -u -w 3 {SERVER} {ECHO} < /tmp/f | cmp - /tmp/f && echo same");
+    same("a datagram of 6000 bytes", container(s, &large)?, "same".to_owned())
+}
+
+fn names(s: &Session) -> Result<()> {
+    let fetch = |name: &str| container(s, &format!("wget -q -O - http://{name}:{FILES}/100 | sha256sum"));
+    for name in ["server.world.test", "server", "neighbour"] {
+        let got = fetch(name)?;
+        same(name, got.split(' ').next(), Some(content_hash(100).as_str()))?;
+    }
+    let asked = container(s, "nslookup -type=txt large.world.test; nslookup nobody.world.test; true")?;
+    ensure!(asked.matches(&"x".repeat(200)).count() == 15, "a long answer is cut: {} bytes", asked.len());
+    ensure!(asked.contains("NXDOMAIN"), "a name that does not exist: {asked}");
+    Ok(())
+}
+
+fn echoes(s: &Session) -> Result<()> {
+    let got = container(s, &format!("ping -c 2 192.168.127.1; ping -c 2 {SERVER}"))?;
+    same("both answer", got.matches("2 packets received").count(), 2)
+}
+
+fn ipv6(s: &Session) -> Result<()> {
+    guard(s)?;
+    let script = format!("wget -q -O - http://[{SERVER_V6}]:{FILES}/1000000 | sha256sum");
+    let got = s.out(&["run", "--rm", "--network", "host", BUSYBOX, "sh", "-c", &script])?;
+    same("hash", got.split(' ').next(), Some(content_hash(1_000_000).as_str()))?;
+    let refused = format!(
+        "wget -q -O - http://[{SERVER_V6}]:1/ 2>&1; wget -q -O - http://[::ffff:127.0.0.1]:{LOOPBACK_FILES}/1 2>&1; true"
+    );
+    let said = s.out(&["run", "--rm", "--network", "host", BUSYBOX, "sh", "-c", &refused])?;
+    same("refusals", said.matches("can't connect").count(), 2)
+}
+
+fn host(s: &Session) -> Result<()> {
+    let fetch =
+        |address: &str, port: u16| container(s, &format!("wget -q -O - http://{address}:{port}/5000 | sha256sum"));
+    for (address, port) in [("host.docker.internal", LOOPBACK_FILES), ("app.test", LOOPBACK_FILES), (HOST, OPEN_FILES)]
+    {
+        let got = fetch(address, port)?;
+        same(address, got.split(' ').next(), Some(content_hash(5000).as_str()))?;
+    }
+    let said = container(s, &format!("wget -q -O - http://{HOST}:{LOOPBACK_FILES}/1 2>&1; true"))?;
+    ensure!(said.contains("refused"), "what listens on loopback answers on another address: {said}");
+    Ok(())
+}
+
+/// The whole range of ports is scanned by the native tests; here a container asks for those that matter.
+fn g14_scan(s: &Session) -> Result<()> {
+    let script = "for a in 192.168.127.1 192.168.127.3 192.168.127.5; do \
+        for p in 1 22 53 67 80 111 443 1024 1025 1026 2375 2376 5000 8080 9100 65535; do \
+        nc -w 2 $a $p < /dev/null > /dev/null 2>&1 && echo $a:$p; done; done; true";
+    same("open ports", container(s, script)?, "192.168.127.1:53".to_owned())
+}
+
+/// Stops the machine, writes the settings and starts it again.
+fn restart(s: &Session, settings: &str) -> Result<()> {
+    s.lighter(["stop"]).within(s.seconds(90)).ok()?;
+    s.configure(settings)?;
+    s.start()
+}
+
+fn n10_closed_host(s: &Session) -> Result<()> {
+    guard(s)?;
+    restart(s, "host_access = false")?;
+    let tries = format!(
+        "for u in host.docker.internal:{LOOPBACK_FILES} app.test:{LOOPBACK_FILES} {HOST}:{OPEN_FILES} 192.168.127.3:{OPEN_FILES}; do \
+         wget -q -O - http://$u/10 > /dev/null 2>&1 && echo $u; done; wget -q -O - http://{SERVER}:{FILES}/10 | wc -c"
+    );
+    let got = container(s, &tries);
+    restart(s, "host_access = true")?;
+    same("what is reached", got?, "10".to_owned())
+}
+
+fn no_network(s: &Session) -> Result<()> {
+    guard(s)?;
+    plug(false)?;
+    let unplugged = (|| {
+        s.lighter(["stop"]).within(s.seconds(90)).ok()?;
+        s.start()?;
+        let said = container(s, &format!("wget -q -O - http://{SERVER}:{FILES}/1 2>&1; true"))?;
+        ensure!(said.contains("unreachable"), "an unplugged host says {said:?}");
+        Ok(())
+    })();
+    plug(true)?;
+    unplugged?;
+    // The machine that started without it uses it as soon as it is there.
+    let got = container(s, &format!("wget -q -O - http://{SERVER}:{FILES}/1000 | sha256sum"))?;
+    same("hash", got.split(' ').next(), Some(content_hash(1000).as_str()))
+}

@@ -1,0 +1,143 @@
+//! Servers of the made-up world: files by HTTP, echoes by UDP, a TCP service that speaks after the client's end, and names.
+//! Each runs in threads until this program ends. Their sockets stay in the namespace in which they were made.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::thread;
+
+use anyhow::Result;
+use sha2::{Digest, Sha256};
+
+use crate::process::hex;
+
+/// Files: `GET /N` gives [`content`] of N bytes, `POST` gives the body's hash.
+pub const FILES: u16 = 8080;
+/// Sends each datagram back.
+pub const ECHO: u16 = 7000;
+/// Reads to the end, then says how many bytes that were.
+pub const COUNT: u16 = 7001;
+/// Files again, on the host's loopback only.
+pub const LOOPBACK_FILES: u16 = 9090;
+/// And on every address of the host.
+pub const OPEN_FILES: u16 = 9191;
+
+/// The bytes of a file.
+pub fn content(length: usize) -> Vec<u8> {
+    (0..length as u64).map(|at| (at.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 29) as u8).collect()
+}
+
+/// Their SHA-256.
+pub fn content_hash(length: usize) -> String {
+    hex(&Sha256::digest(content(length)))
+}
+
+/// What the neighbour serves.
+pub fn of_the_world() -> Result<()> {
+    serve(TcpListener::bind(("::", FILES))?, file);
+    serve(TcpListener::bind(("::", COUNT))?, count);
+    serve(TcpListener::bind(("::", 53))?, name_stream);
+    datagrams(UdpSocket::bind(("::", ECHO))?, |datagram| Some(datagram.to_vec()));
+    // A socket of its own for IPv4, so that answers come from the address that was asked.
+    datagrams(UdpSocket::bind((super::world::SERVER, 53))?, |question| answer(question, 512));
+    Ok(())
+}
+
+/// What the host itself serves.
+pub fn of_the_host() -> Result<()> {
+    serve(TcpListener::bind(("127.0.0.1", LOOPBACK_FILES))?, file);
+    serve(TcpListener::bind(("0.0.0.0", OPEN_FILES))?, file);
+    Ok(())
+}
+
+fn serve(listener: TcpListener, talk: fn(TcpStream) -> std::io::Result<()>) {
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            // A client that went away is its own affair.
+            thread::spawn(move || drop(talk(stream)));
+        }
+    });
+}
+
+fn datagrams(socket: UdpSocket, answer: impl Fn(&[u8]) -> Option<Vec<u8>> + Send + 'static) {
+    thread::spawn(move || {
+        let mut buffer = vec![0; 65_535];
+        while let Ok((length, from)) = socket.recv_from(&mut buffer) {
+            if let Some(answer) = answer(&buffer[..length]) {
+                drop(socket.send_to(&answer, from));
+            }
+        }
+    });
+}
+
+fn file(mut stream: TcpStream) -> std::io::Result<()> {
+    let mut reader = BufReader::new(stream.try_clone()?);
+    let (mut request, mut length) = (String::new(), 0u64);
+    reader.read_line(&mut request)?;
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line)? <= 2 {
+            break;
+        }
+        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+            length = value.trim().parse().unwrap_or(0);
+        }
+    }
+    let body = match request.strip_prefix("GET /").and_then(|rest| rest.split(' ').next()?.parse().ok()) {
+        Some(wanted) => content(wanted),
+        None => {
+            let mut body = Vec::new();
+            reader.take(length).read_to_end(&mut body)?;
+            hex(&Sha256::digest(&body)).into_bytes()
+        }
+    };
+    write!(stream, "HTTP/1.0 200 OK\r\nContent-Length: {}\r\n\r\n", body.len())?;
+    stream.write_all(&body)
+}
+
+fn count(mut stream: TcpStream) -> std::io::Result<()> {
+    let bytes = std::io::copy(&mut stream, &mut std::io::sink())?;
+    writeln!(stream, "{bytes}")
+}
+
+fn name_stream(mut stream: TcpStream) -> std::io::Result<()> {
+    loop {
+        let mut length = [0; 2];
+        stream.read_exact(&mut length)?;
+        let mut question = vec![0; usize::from(u16::from_be_bytes(length))];
+        stream.read_exact(&mut question)?;
+        let Some(answer) = answer(&question, 65_535) else { return Ok(()) };
+        stream.write_all(&[&(answer.len() as u16).to_be_bytes()[..], &answer].concat())?;
+    }
+}
+
+/// Answers for `server.world.test` (address) and `large.world.test` (text of 3000 bytes); other names do not exist.
+fn answer(question: &[u8], room: usize) -> Option<Vec<u8>> {
+    let end = 12 + question.get(12..)?.iter().position(|&byte| byte == 0)? + 5;
+    let name = question.get(12..end - 4)?.to_ascii_lowercase();
+    let kind = question.get(end - 4..end - 2)?;
+    let record = match (name.as_slice(), kind) {
+        (b"\x06server\x05world\x04test\0", [0, 1]) => Some([&[0, 4][..], &[10, 77, 0, 2]].concat()),
+        (b"\x05large\x05world\x04test\0", [0, 16]) => {
+            let text: Vec<u8> = (0..15).flat_map(|_| [&[200][..], &[b'x'; 200]].concat()).collect();
+            Some([&(text.len() as u16).to_be_bytes()[..], &text].concat())
+        }
+        _ => None,
+    };
+    let known = name.ends_with(b"\x05world\x04test\0")
+        && (name.starts_with(b"\x06server\x05") || name.starts_with(b"\x05large\x05"));
+    let mut answer = question[..2].to_vec();
+    answer.extend_from_slice(&[0x81, if known { 0x80 } else { 0x83 }, 0, 1, 0, u8::from(record.is_some()), 0, 0, 0, 0]);
+    answer.extend_from_slice(&question[12..end]);
+    if let Some(record) = record {
+        answer.extend_from_slice(&[0xc0, 12]);
+        answer.extend_from_slice(kind);
+        answer.extend_from_slice(&[0, 1, 0, 0, 0, 60]);
+        answer.extend_from_slice(&record);
+    }
+    if answer.len() > room {
+        answer.truncate(end);
+        answer[2] |= 2;
+        answer[7] = 0;
+    }
+    Some(answer)
+}

@@ -1,0 +1,146 @@
+//! A made-up world for the network cases: one network namespace in which lighter runs, and a neighbouring one with servers,
+//! joined by a cable of their own. Whatever a guest sends ends there; nothing leads to this host's own networks. Needs root.
+
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use anyhow::{Context, Result, anyhow, ensure};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+use super::servers;
+use crate::docker::Session;
+use crate::process::Run;
+
+/// The servers' address.
+pub const SERVER: &str = "10.77.0.2";
+/// And over IPv6.
+pub const SERVER_V6: &str = "fd77::2";
+/// The address of the host that lighter runs on.
+pub const HOST: &str = "10.77.0.1";
+const HOME_V6: &str = "fd77::1";
+/// A network that this host cannot reach, and knows it.
+pub const UNREACHABLE: &str = "10.78.0.1";
+
+/// Two namespaces and what serves in them. They go when this is dropped.
+pub struct World {
+    /// Where lighter runs.
+    home: String,
+    /// Where the servers are.
+    out: String,
+}
+
+impl World {
+    /// Makes the namespaces and starts the servers.
+    pub fn make() -> Result<Self> {
+        ensure!(rustix::process::geteuid().is_root(), "network namespaces are made by root only");
+        let world = Self { home: home(), out: format!("lt-out-{}", std::process::id()) };
+        world.wire().context("make the namespaces")?;
+        world.name_files().context("write the namespace's name files")?;
+        within(&world.out, servers::of_the_world)?;
+        within(&world.home, servers::of_the_host)?;
+        Ok(world)
+    }
+
+    fn wire(&self) -> Result<()> {
+        let Self { home, out } = self;
+        for line in [
+            format!("netns add {home}"),
+            format!("netns add {out}"),
+            format!("link add cable netns {home} type veth peer name cable netns {out}"),
+            format!("-n {home} link set lo up"),
+            format!("-n {out} link set lo up"),
+            format!("-n {home} addr add {HOST}/24 dev cable"),
+            format!("-n {out} addr add {SERVER}/24 dev cable"),
+            format!("-n {home} addr add {HOME_V6}/64 dev cable nodad"),
+            format!("-n {out} addr add {SERVER_V6}/64 dev cable nodad"),
+            format!("-n {home} link set cable up"),
+            format!("-n {out} link set cable up"),
+            format!("-n {home} route add default via {SERVER}"),
+            format!("-n {home} route add unreachable {UNREACHABLE}/32"),
+        ] {
+            ip(&line)?;
+        }
+        // As on distributions of today.
+        let range = "echo '0 2147483647' > /proc/sys/net/ipv4/ping_group_range";
+        Run::new("ip").args(["netns", "exec", home, "sh", "-c", range]).ok().map(drop)
+    }
+
+    /// What `ip netns exec` puts in the place of the host's own files.
+    fn name_files(&self) -> Result<()> {
+        let folder = self.files();
+        std::fs::create_dir_all(&folder)?;
+        std::fs::write(folder.join("resolv.conf"), format!("nameserver {SERVER}\nsearch world.test\n"))?;
+        std::fs::write(folder.join("hosts"), format!("127.0.0.1 localhost app.test\n{SERVER} neighbour\n"))?;
+        Ok(())
+    }
+
+    fn files(&self) -> PathBuf {
+        Path::new("/etc/netns").join(&self.home)
+    }
+
+    /// A program in `dir` that runs `lighter` in the namespace.
+    pub fn lighter(&self, dir: &Path, lighter: &Path) -> Result<PathBuf> {
+        let path = dir.join("lighter-in-namespace");
+        std::fs::write(&path, format!("#!/bin/sh\nexec ip netns exec {} '{}' \"$@\"\n", self.home, lighter.display()))?;
+        Run::new("chmod").args(["755"]).args([&path]).ok()?;
+        Ok(path)
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        for name in [&self.home, &self.out] {
+            drop(ip(&format!("netns del {name}")));
+        }
+        drop(std::fs::remove_dir_all(self.files()));
+        // Goes only if it is empty.
+        drop(std::fs::remove_dir("/etc/netns"));
+    }
+}
+
+/// Unplugs or plugs the cable of the namespace that lighter runs in.
+pub fn plug(choice: bool) -> Result<()> {
+    let home = home();
+    if !choice {
+        return ip(&format!("-n {home} link set cable down"));
+    }
+    ip(&format!("-n {home} link set cable up"))?;
+    // These went with it.
+    ip(&format!("-n {home} route replace default via {SERVER}"))?;
+    ip(&format!("-n {home} addr replace {HOME_V6}/64 dev cable nodad"))
+}
+
+/// The namespaces' names; other runs of this program on the same host have others.
+fn home() -> String {
+    format!("lt-home-{}", std::process::id())
+}
+
+/// Fails unless the session's daemon runs in a network namespace of its own, so that nothing that its guest sends can leave
+/// this machine. Every case that scans, floods or sends odd packets asks this first.
+pub fn guard(s: &Session) -> Result<()> {
+    let theirs = std::fs::read_link(format!("/proc/{}/ns/net", daemon(s)?))?;
+    let ours = std::fs::read_link("/proc/1/ns/net")?;
+    ensure!(theirs != ours, "the daemon is in the host's own network: this case would reach the outside");
+    Ok(())
+}
+
+fn daemon(s: &Session) -> Result<u64> {
+    let status: serde_json::Value = serde_json::from_slice(&s.lighter(["status", "--json"]).ok()?.stdout)?;
+    status["pid"].as_u64().context("the daemon does not run")
+}
+
+fn ip(line: &str) -> Result<()> {
+    Run::new("ip").args(line.split(' ')).ok().map(drop)
+}
+
+/// Runs `work` in a namespace; sockets that it makes stay there.
+fn within(name: &str, work: fn() -> Result<()>) -> Result<()> {
+    let namespace = File::open(Path::new("/run/netns").join(name))?;
+    let entered = thread::spawn(move || {
+        move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
+        work()
+    });
+    entered.join().map_err(|_| anyhow!("a server could not be started"))?
+}
