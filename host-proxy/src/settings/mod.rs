@@ -178,7 +178,7 @@ impl Settings {
             memory_bytes,
             disk_bytes,
             engine: wishes.engine.unwrap_or(Engine::Auto),
-            network: wishes.network.unwrap_or(false),
+            network: wishes.network.unwrap_or(true),
             host_access: wishes.host_access.unwrap_or(true),
         })
     }
