@@ -121,7 +121,7 @@ fn home() -> String {
 /// this machine. Every case that scans, floods or sends odd packets asks this first.
 pub fn guard(s: &Session) -> Result<()> {
     let theirs = std::fs::read_link(format!("/proc/{}/ns/net", daemon(s)?))?;
-    let ours = std::fs::read_link("/proc/1/ns/net")?;
+    let ours = std::fs::read_link("/proc/self/ns/net")?;
     ensure!(theirs != ours, "the daemon is in the host's own network: this case would reach the outside");
     Ok(())
 }

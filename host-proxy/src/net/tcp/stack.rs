@@ -20,8 +20,9 @@ use crate::net::{checksum, datagram, plan};
 const SILENCE: Duration = Duration::from_secs(300);
 /// How often an idle guest is asked whether it is still there.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
-/// Largest IP packet that the guest's driver cuts into segments, in bytes.
-const LARGEST_ROW: NonZeroUsize = NonZeroUsize::new(65_535).expect("it is not zero");
+/// Largest IP packet that the guest's driver is given to cut into segments, in bytes. Not more than the link's MTU: smoltcp
+/// takes a longer one over IPv6 for one that needs fragments, and drops it each time.
+const LARGEST_ROW: NonZeroUsize = NonZeroUsize::new(plan::MTU as usize).expect("it is not zero");
 
 /// Bytes for each direction of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -45,9 +45,12 @@ async fn converse(guest: &mut Guest, handle: smoltcp::iface::SocketHandle, data:
 
 #[tokio::test]
 async fn bytes_pass_both_ways_and_each_side_ends_by_itself() {
-    for features in [0, LINUX] {
+    for (features, six) in [(0, false), (LINUX, false), (0, true), (LINUX, true)] {
         let mut guest = Guest::new(features, true, "");
-        let (listener, address) = server().await;
+        let (listener, mut address) = server().await;
+        if six {
+            address.set_ip(plan::HOST_V6.into());
+        }
         let (question, answer) = (noise(3_000_000, 1), noise(5_000_000, 2));
         let (want, reply) = (Sha256::digest(&question), answer.clone());
         let serving = tokio::spawn(async move {
