@@ -47,10 +47,12 @@ async fn ask(control_socket: &Path, request: &Request) -> Result<(Reply, Stream)
     let mut control = Control::connect(control_socket).await?.ok_or(AgentError::NotRunning)?;
     control.ask(&Ask::Guest).await?;
     let mut stream = control.into_stream();
-    frames::write(&mut stream, request).await.map_err(ControlError::from)?;
-    match frames::read::<Reply>(&mut stream).await.map_err(ControlError::from)? {
-        Reply::Error { message } => Err(AgentError::Refused(plain::plain(&message))),
-        reply => Ok((reply, stream)),
+    let asked = frames::write(&mut stream, request).await;
+    // A daemon without a machine says so and hangs up, and does not wait for the question.
+    match (frames::read::<Reply>(&mut stream).await, asked) {
+        (Ok(Reply::Error { message }), _) => Err(AgentError::Refused(plain::plain(&message))),
+        (Ok(reply), Ok(())) => Ok((reply, stream)),
+        (_, Err(error)) | (Err(error), _) => Err(ControlError::from(error).into()),
     }
 }
 

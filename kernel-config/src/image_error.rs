@@ -8,7 +8,7 @@ use crate::manifest;
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
     /// Nothing was built yet, or the cache was emptied.
-    #[error("There is no guest image in {}. Build it with `cargo xtask image`", cache.display())]
+    #[error("There is no guest image in {}. Build it with `cargo xtask image` in lighter's source tree", cache.display())]
     NoImage {
         /// The cache directory that was looked at.
         cache: PathBuf,

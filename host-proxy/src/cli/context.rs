@@ -44,16 +44,23 @@ impl Context {
         let context = context::Context::of(&target.profile)?;
         match self.what.as_ref().unwrap_or(&What::Show) {
             What::Show => return self.show(target, &context),
-            What::Create => context.create()?,
+            What::Create => {
+                context.create()?;
+                output::talk(&format!("The docker context {} is there", context.name()));
+            }
             What::Use => {
                 context.activate()?;
+                output::talk(&format!("{} is now the current docker context", context.name()));
                 if let Some(variable) = context.overrides() {
                     output::talk(&format!(
                         "warning: the docker CLI will not use it because {variable} is set: unset it"
                     ));
                 }
             }
-            What::Remove => context.remove()?,
+            What::Remove => {
+                context.remove()?;
+                output::talk(&format!("The docker context {} is gone", context.name()));
+            }
             What::ClaimSocket => claim(target)?,
             What::ReleaseSocket => {
                 let released = release(target)?;

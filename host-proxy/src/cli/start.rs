@@ -210,6 +210,10 @@ impl Start {
     /// Refuses what cannot be before anything happens, and warns.
     fn check(&self, target: &Target, wishes: &Wishes) -> anyhow::Result<()> {
         let config = target.profile.config();
+        // It would be kept, and every later start would fail.
+        if let Some(engine) = wishes.engine.and_then(Engine::kind) {
+            lighter_vmm::hv::offered(engine)?;
+        }
         target.profile.prepare()?;
         let settings = Settings::new(&wishes.over(&settings::load(&config)?), Host::here(), &config)?;
         if let Some(bytes) = settings.disk_bytes {

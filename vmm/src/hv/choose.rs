@@ -22,7 +22,7 @@ impl Unusable {
         Self {
             engine,
             reason: format!("The {} engine is not available in this build of lighter on this system", engine.name()),
-            cure: "leave --engine out to let lighter choose".into(),
+            cure: "`lighter start --engine auto` lets lighter choose".into(),
         }
     }
 }
@@ -49,6 +49,11 @@ fn reasons(all: &[Unusable]) -> String {
 /// a third of a second to find an interpreter out, up to ten seconds on a host that is overloaded beyond use.
 pub fn probe(engine: EngineKind) -> Result<(), Unusable> {
     probe_backend(engine).unwrap_or_else(|| Err(Unusable::not_in_this_build(engine)))
+}
+
+/// Says whether this build has `engine` on this system at all, without a look at the host.
+pub fn offered(engine: EngineKind) -> Result<(), Unusable> {
+    if CANDIDATES.contains(&engine) { Ok(()) } else { Err(Unusable::not_in_this_build(engine)) }
 }
 
 /// Picks the engine: exactly `wish` if there is one, else the first usable one.

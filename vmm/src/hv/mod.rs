@@ -17,7 +17,7 @@ pub mod software;
 mod choose;
 mod seam;
 
-pub use choose::{Chosen, NoEngine, Unusable, choose, probe};
+pub use choose::{Chosen, NoEngine, Unusable, choose, offered, probe};
 pub use seam::{DoorbellGuard, Exit, HvError, Hypervisor, IoBus, Vcpu, Vm};
 
 use crate::config::EngineKind;
