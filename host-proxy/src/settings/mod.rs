@@ -178,7 +178,8 @@ impl Settings {
             memory_bytes,
             disk_bytes,
             engine: wishes.engine.unwrap_or(Engine::Auto),
-            network: wishes.network.unwrap_or(true),
+            // Off until its limits hold against a container that means harm.
+            network: wishes.network.unwrap_or(false),
             host_access: wishes.host_access.unwrap_or(true),
         })
     }

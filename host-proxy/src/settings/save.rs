@@ -13,7 +13,7 @@ const FRESH: &str = "\
 # disk = 60         # GiB; can grow, never shrink
 # engine = \"auto\"   # auto, kvm, whp, hvf, software
 # answer_while_stopped = true   # answer `GET /_ping` and `GET /version` without starting a stopped machine
-# network = true   # whether containers can reach the world
+# network = false   # whether containers can reach the world (being built: see the README)
 # host_access = true   # whether they can reach this host, as host.docker.internal or by its own addresses
 ";
 
