@@ -85,6 +85,14 @@ impl<'l, 'w> Ask<'l, 'w> {
         Ok(reply)
     }
 
+    /// Asks, records the head, and leaves the status and what follows to the case.
+    pub fn any(mut self) -> Result<(Head, Wire)> {
+        let mut wire = self.send()?;
+        let head = Head::read(&mut wire).with_context(|| self.line())?;
+        self.lab.note_head(&head, Length::Volatile);
+        Ok((head, wire))
+    }
+
     /// Asks, records the head, insists on a status and leaves what follows to the case.
     pub fn open(mut self, status: u16) -> Result<(Head, Wire)> {
         let mut wire = self.send()?;

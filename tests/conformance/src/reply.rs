@@ -30,7 +30,7 @@ pub struct Head {
 }
 
 impl Head {
-    /// Reads the next head that is not a `100 Continue`.
+    /// Reads the next head, interim ones included.
     pub fn read(wire: &mut Wire) -> Result<Head> {
         let bytes = wire.head()?.context("the connection ended without an answer")?;
         Head::parse(&bytes)
@@ -80,7 +80,11 @@ pub struct Reply {
 impl Reply {
     /// Reads the answer to `method`.
     pub fn read(wire: &mut Wire, method: &str) -> Result<Reply> {
-        let head = Head::read(wire)?;
+        Self::rest(Head::read(wire)?, wire, method)
+    }
+
+    /// Reads what follows the head of the answer to `method`.
+    pub fn rest(head: Head, wire: &mut Wire, method: &str) -> Result<Reply> {
         let mut body = Vec::new();
         match head.framing(method)? {
             Framing::Empty => {}

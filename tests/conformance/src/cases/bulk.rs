@@ -62,7 +62,7 @@ fn load_of_a_gigabyte(lab: &mut Lab) -> Result<()> {
 }
 
 fn archive_of_a_gigabyte(lab: &mut Lab) -> Result<()> {
-    let id = lab.run("cf-large", &format!("truncate -s {LARGE} /large"))?;
+    let id = lab.run("cf-large", &format!("truncate -s {LARGE} /large; touch -d '2001-09-09 01:46:40' /large"))?;
     ensure!(lab.wait(&id)? == 0, "no large file");
     let before = resident()?;
     let (head, mut wire) = lab.get(&format!("/containers/{id}/archive?path=/large")).open(200)?;

@@ -11,7 +11,7 @@ use crate::lab::Lab;
 cases! { "create":
     minimal, oldest_version, limits, limits_that_are_refused, logging, namespaces, namespaces_of_a_container,
     devices_and_capabilities, health_check, restart_policies, exposed_and_published_ports, names_and_hosts,
-    environment_labels_and_stop, unknown_and_case_variant_fields, big_body, platform_that_fits, real_time_is_refused,
+    environment_labels_and_stop, unknown_and_case_variant_fields, binds_given_twice, big_body, platform_that_fits, real_time_is_refused,
     checkpoint_needs_experimental,
 }
 
@@ -218,16 +218,27 @@ fn environment_labels_and_stop(lab: &mut Lab) -> Result<()> {
 }
 
 fn unknown_and_case_variant_fields(lab: &mut Lab) -> Result<()> {
-    // Go takes keys in any case, and of two the last.
+    // Go takes keys in any case.
     let image = lab.image();
     let body = format!(
-        r#"{{"image":"{image}","CMD":["false"],"cmd":["true"],"Hostname":"v","Novel":{{"x":[1]}},"hostconfig":{{"BINDS":["/tmp:/one"],"binds":["/tmp:/two"]}}}}"#
+        r#"{{"image":"{image}","CMD":["true"],"Hostname":"v","Novel":{{"x":[1]}},"hostconfig":{{"BINDS":["/tmp:/one"]}}}}"#
     );
     lab.later("DELETE", "/containers/cf-variant");
     lab.post("/containers/create?name=cf-variant").text(&body).expect(201)?;
     let seen = lab.get("/containers/cf-variant/json").show(Show::Head).expect(200)?.json()?;
     lab.note(&format!("< {} {}", seen["Config"]["Cmd"], seen["HostConfig"]["Binds"]));
-    ensure!(seen["HostConfig"]["Binds"] == json!(["/tmp:/two"]), "{seen}");
+    ensure!(seen["HostConfig"]["Binds"] == json!(["/tmp:/one"]), "{seen}");
+    Ok(())
+}
+
+fn binds_given_twice(lab: &mut Lab) -> Result<()> {
+    // Of two the last counts in Go; whoever reads the first is deceived, so a reader on the way may refuse both.
+    let image = lab.image();
+    let body =
+        format!(r#"{{"Image":"{image}","Cmd":["true"],"HostConfig":{{"Binds":["/tmp:/one"],"binds":["/tmp:/two"]}}}}"#);
+    lab.later("DELETE", "/containers/cf-twice");
+    let (head, _) = lab.post("/containers/create?name=cf-twice").text(&body).any()?;
+    ensure!(matches!(head.status, 201 | 400), "{}", head.line);
     Ok(())
 }
 

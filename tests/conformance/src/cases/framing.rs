@@ -123,7 +123,12 @@ fn expect_continue(lab: &mut Lab) -> Result<()> {
     lab.note_head(&interim, Length::Exact);
     ensure!(interim.status == 100, "{}", interim.line);
     wire.send(b"{\"Name\":\"cf-expect\"}")?;
-    let reply = Reply::read(&mut wire, "POST")?;
+    let mut head = Head::read(&mut wire)?;
+    while head.status == 100 {
+        lab.note("< (100 once more)");
+        head = Head::read(&mut wire)?;
+    }
+    let reply = Reply::rest(head, &mut wire, "POST")?;
     lab.note_reply(&reply, Show::Exact);
     ensure!(reply.head.status == 201, "{}", reply.head.line);
     open(lab, &mut wire)
