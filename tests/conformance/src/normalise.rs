@@ -89,7 +89,7 @@ impl Normaliser {
         let hex = all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
         let lower = all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'z'));
         // A bare JSON number may have twelve digits, too.
-        let number = all(u8::is_ascii_digit) && matches!(before, ':' | ',' | '[' | '=' | ' ');
+        let number = all(u8::is_ascii_digit) && matches!(before, ':' | ',' | '[' | '=');
         match word.len() {
             // What Go appends to the names of temporary files.
             8..=10 if before == '-' && all(u8::is_ascii_digit) => Some("<number>".to_owned()),
@@ -199,6 +199,7 @@ mod tests {
         for (raw, shown) in [
             (format!("\"Id\":\"{long}\",\"Host\":\"{}\"", &long[..12]), "\"Id\":\"<id1>\",\"Host\":\"<short1>\""),
             (format!("sha256:{long} in 0ab0ab0ab0ab"), "sha256:<id1> in <short2>"),
+            ("Running in 851387907758\n".to_owned(), "Running in <short1>\n"),
             ("\"Memory\":123456789012".to_owned(), "\"Memory\":123456789012"),
             ("\"Created\":1700000000,\"Pid\":0".to_owned(), "\"Created\":<volatile>,\"Pid\":0"),
             ("2026-11-24T01:02:03.4567Z 0001-01-01T00:00:00Z".to_owned(), "<time> 0001-01-01T00:00:00Z"),
