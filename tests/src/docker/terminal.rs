@@ -72,14 +72,35 @@ impl Terminal {
     /// Waits until the terminal shows this text.
     pub fn expect(&mut self, text: &str) -> Result<()> {
         let end = Instant::now() + Duration::from_secs(60) * self.patience;
+        ensure!(self.shows(text, end), "the terminal never showed {text:?}; it shows {:?}", self.seen);
+        Ok(())
+    }
+
+    /// Whether the terminal shows this text before `end`.
+    fn shows(&mut self, text: &str, end: Instant) -> bool {
         while !self.seen.contains(text) {
             let left = end.saturating_duration_since(Instant::now());
             match self.output.recv_timeout(left) {
                 Ok(bytes) => self.seen.push_str(&String::from_utf8_lossy(&bytes)),
-                Err(_) => bail!("the terminal never showed {text:?}; it shows {:?}", self.seen),
+                Err(_) => return false,
             }
         }
-        Ok(())
+        true
+    }
+
+    /// Gives the terminal this size as somebody does who drags a window's corner, and a second time if nothing has come of it:
+    /// the docker CLI begins to listen for resizes only when dockerd has answered its first one, and the container
+    /// already prints by then.
+    fn drag(&mut self, (columns, rows): (u16, u16), shown: &str) -> Result<()> {
+        let end = Instant::now() + Duration::from_secs(60) * self.patience;
+        while Instant::now() < end {
+            tcsetwinsize(&self.controller, size(columns - 1, rows))?;
+            tcsetwinsize(&self.controller, size(columns, rows))?;
+            if self.shows(shown, end.min(Instant::now() + Duration::from_secs(5) * self.patience)) {
+                return Ok(());
+            }
+        }
+        bail!("the terminal never showed {shown:?}; it shows {:?}", self.seen);
     }
 
     /// Waits for the end of the program.
@@ -109,11 +130,11 @@ fn terminal(s: &Session) -> Result<()> {
 }
 
 fn resize(s: &Session) -> Result<()> {
-    let script = "stty size; trap 'stty size' WINCH; while :; do sleep 1; done";
+    // The trap first: a signal that comes before it is lost, and the first size would be there already.
+    let script = "trap 'stty size' WINCH; stty size; while :; do sleep 1; done";
     let mut t = Terminal::docker(s, &["run", "--rm", "-it", "--name", "sized", BUSYBOX, "sh", "-c", script])?;
     t.expect("24 80")?;
-    tcsetwinsize(&t.controller, size(101, 37))?;
-    t.expect("37 101")?;
+    t.drag((101, 37), "37 101")?;
     s.out(&["rm", "-f", "sized"])?;
     ensure!(t.exit_code()? == Some(137), "the client outlived its container");
     Ok(())
