@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::path::Path;
 
-use lighter_protocol::{Boot, paths};
+use lighter_protocol::{Boot, Event, paths};
 
 use crate::host::{self, Host};
 use crate::{Guest, cgroup, clock, data_disk, disks, engine, fatal, mounts, network, reaper, settings};
@@ -17,13 +17,13 @@ pub fn boot() -> Guest {
     let pid1 = clock::uptime_ms();
     let (host, orders) = stage("hello", greet());
     fatal::tell(host.clone());
-    host.report(&lighter_protocol::Event::Stage { name: "pid1".into(), uptime_ms: pid1 });
+    host.report(&Event::Stage { name: "pid1".into(), uptime_ms: pid1 });
     host.stage("hello");
     stage("root", root());
     host.stage("root");
     stage("kernel", kernel_interfaces(&orders));
     let reaper = stage("reaper", reaper::Reaper::start());
-    stage("data", data(&reaper, &orders));
+    stage("data", data(&reaper, &host, &orders));
     host.stage("data");
     let engine = stage("engine", engine::Engine::start(&reaper, &host));
     Guest { host, reaper, engine }
@@ -59,9 +59,11 @@ fn kernel_interfaces(orders: &Boot) -> Result<(), Failure> {
     Ok(network::name_files(&orders.hostname, orders.network.as_ref())?)
 }
 
-fn data(reaper: &reaper::Reaper, orders: &Boot) -> Result<(), Failure> {
+fn data(reaper: &reaper::Reaper, host: &Host, orders: &Boot) -> Result<(), Failure> {
     let device = disks::find(paths::DATA_SERIAL)?;
     let data = Path::new(paths::DATA);
-    data_disk::open(reaper, &device, data, orders.data_disk_blank, Path::new("/run/lighter"))?;
+    let busy = || host.report(&Event::Busy { doing: "check".into() });
+    let keeper = data_disk::Keeper { reaper, busy: &busy };
+    data_disk::open(keeper, &device, data, orders.data_disk_blank, Path::new("/run/lighter"))?;
     Ok(mounts::engine_folders(data)?)
 }

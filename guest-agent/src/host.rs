@@ -103,6 +103,7 @@ impl Host {
 fn bounded(event: &Event) -> Event {
     match event.clone() {
         Event::Stage { name, uptime_ms } => Event::Stage { name: cut(name), uptime_ms },
+        Event::Busy { doing } => Event::Busy { doing: cut(doing) },
         Event::Ready { engine_version, uptime_ms } => Event::Ready { engine_version: cut(engine_version), uptime_ms },
         Event::EngineDown { reason } => Event::EngineDown { reason: cut(reason) },
         Event::Failed { stage, reason } => Event::Failed { stage: cut(stage), reason: cut(reason) },

@@ -10,9 +10,10 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use lighter_agent::data_disk::{
-    Content, DataDiskError, Decision, Facts, Refusal, Superblock, check, decide, format, prepare, probe,
+    Content, DataDiskError, Decision, Facts, Keeper, Refusal, Superblock, check, decide, format, prepare, probe,
 };
 use lighter_agent::reaper::Reaper;
 use lighter_protocol::paths::DATA_LABEL;
@@ -31,6 +32,13 @@ fn reaper() -> &'static Reaper {
     // It collects every child of the process, so there is one, and tools are started through it too.
     static REAPER: OnceLock<Reaper> = OnceLock::new();
     REAPER.get_or_init(|| Reaper::start().unwrap())
+}
+
+/// How often a check has said that it is busy.
+static BUSY: AtomicUsize = AtomicUsize::new(0);
+
+fn keeper() -> Keeper<'static> {
+    Keeper { reaper: reaper(), busy: &|| _ = BUSY.fetch_add(1, Ordering::Relaxed) }
 }
 
 /// Runs a tool to its end; what it printed.
@@ -89,7 +97,7 @@ impl Disk {
     }
 
     fn prepare(&self, known_blank: bool) -> Result<bool, DataDiskError> {
-        prepare(reaper(), &self.path, known_blank, &self.folder.path().join("staging"))
+        prepare(keeper(), &self.path, known_blank, &self.folder.path().join("staging"))
     }
 
     /// Of every block that is not zero, with its place.
@@ -285,7 +293,7 @@ fn c4_a_bad_journal_is_repaired_or_refused_and_never_formatted() {
         damage(&disk);
         assert!(!disk.prepare(false).unwrap(), "{index}: mounting is tried first");
         // The kernel refuses to mount it; this is what happens then.
-        if let Err(error) = check(reaper(), &disk.path) {
+        if let Err(error) = check(keeper(), &disk.path) {
             assert!(matches!(error, DataDiskError::Damaged { .. }), "{index}: {error}");
             assert!(error.to_string().contains("was not formatted"), "{error}");
         }
@@ -298,7 +306,9 @@ fn c4_a_bad_journal_is_repaired_or_refused_and_never_formatted() {
 fn c4_a_disk_that_says_it_has_errors_is_checked_and_keeps_its_data() {
     let disk = Disk::ours();
     disk.debugfs("set_super_value state 2");
+    let busy = BUSY.load(Ordering::Relaxed);
     assert!(disk.prepare(false).unwrap(), "it was checked");
+    assert!(BUSY.load(Ordering::Relaxed) > busy, "a check may take hours, and the host has to know of it");
     assert!(is_clean(&disk.path));
     assert!(disk.has_precious_file());
     assert!(!disk.prepare(false).unwrap(), "once is enough");

@@ -66,6 +66,12 @@ pub enum Event {
         /// Guest uptime in milliseconds (CLOCK_BOOTTIME).
         uptime_ms: u64,
     },
+    /// Something that has to be done may take very long, such as the check of a large disk. Sent when it begins and every few
+    /// seconds as long as it goes on, so that the host's patience is measured by life and not by the clock.
+    Busy {
+        /// What is being done: `check`.
+        doing: String,
+    },
     /// dockerd answers on its socket; sent again after each restart of the engine.
     Ready {
         /// dockerd's version.

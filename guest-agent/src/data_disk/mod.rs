@@ -9,11 +9,16 @@
 //!                └─────▶ Refuse: nothing is written
 //! ```
 
+use std::convert::Infallible;
 use std::ffi::CStr;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::process::Command;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
 
 use rustix::fs::OFlags;
 use rustix::mount::{MountFlags, mount};
@@ -75,23 +80,55 @@ impl DataDiskError {
     }
 }
 
+/// How often the host hears that a check goes on; its patience is a multiple of that.
+const BEAT: Duration = Duration::from_secs(5);
+
+/// Who runs the programs that this needs.
+#[derive(Clone, Copy)]
+pub struct Keeper<'a> {
+    /// Waits for them.
+    pub reaper: &'a Reaper,
+    /// Called when a long one begins and every [`BEAT`] as long as it runs: a check of a large disk takes longer than any stage
+    /// of a boot may.
+    pub busy: &'a (dyn Fn() + Sync),
+}
+
+impl Keeper<'_> {
+    /// Runs a program that may take hours.
+    fn run_long(self, command: &mut Command) -> io::Result<(Exit, String)> {
+        let (running, ended) = mpsc::channel::<Infallible>();
+        let busy = self.busy;
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                busy();
+                while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(BEAT) {
+                    busy();
+                }
+            });
+            let result = format::run(self.reaper, command);
+            drop(running);
+            result
+        })
+    }
+}
+
 /// Formats or repairs the disk at `device` as needed and mounts it on `target`. `known_blank` is the host's word that its
 /// file holds no data; `staging` is a folder in memory.
 pub fn open(
-    reaper: &Reaper,
+    keeper: Keeper<'_>,
     device: &Path,
     target: &Path,
     known_blank: bool,
     staging: &Path,
 ) -> Result<(), DataDiskError> {
-    let mut checked = prepare(reaper, device, known_blank, staging)?;
+    let mut checked = prepare(keeper, device, known_blank, staging)?;
     loop {
         match mount_ext4(device, target) {
             Ok(()) => break,
             Err(error) if checked => return Err(DataDiskError::Mount(error)),
             Err(error) => {
                 tracing::warn!(%error, "data disk does not mount, checking it");
-                check(reaper, device)?;
+                check(keeper, device)?;
                 checked = true;
             }
         }
@@ -103,7 +140,7 @@ pub fn open(
 }
 
 /// All that comes before mounting. `true` if the file system is fresh from mke2fs or e2fsck.
-pub fn prepare(reaper: &Reaper, device: &Path, known_blank: bool, staging: &Path) -> Result<bool, DataDiskError> {
+pub fn prepare(keeper: Keeper<'_>, device: &Path, known_blank: bool, staging: &Path) -> Result<bool, DataDiskError> {
     let mut disk = File::open(device).map_err(DataDiskError::io("opening it"))?;
     let facts = probe(&mut disk, known_blank).map_err(DataDiskError::io("reading it"))?;
     drop(disk);
@@ -120,12 +157,12 @@ pub fn prepare(reaper: &Reaper, device: &Path, known_blank: bool, staging: &Path
             if facts.content == Content::InterruptedFormat {
                 format::clear(&mut disk, facts.size)?;
             }
-            format::format(reaper, &disk, facts.size, staging)?;
+            format::format(keeper.reaper, &disk, facts.size, staging)?;
             Ok(true)
         }
         Decision::Check => {
             tracing::warn!("data disk says that it has errors, checking it");
-            check(reaper, device)?;
+            check(keeper, device)?;
             Ok(true)
         }
         Decision::Mount => Ok(false),
@@ -141,10 +178,10 @@ fn writable(device: &Path) -> Result<File, DataDiskError> {
 }
 
 /// Repairs what can be repaired without a question (`e2fsck -p`).
-pub fn check(reaper: &Reaper, device: &Path) -> Result<(), DataDiskError> {
-    let mut command = std::process::Command::new("e2fsck");
+pub fn check(keeper: Keeper<'_>, device: &Path) -> Result<(), DataDiskError> {
+    let mut command = Command::new("e2fsck");
     command.arg("-p").arg(device);
-    let (exit, output) = format::run(reaper, &mut command).map_err(DataDiskError::io("starting e2fsck"))?;
+    let (exit, output) = keeper.run_long(&mut command).map_err(DataDiskError::io("starting e2fsck"))?;
     tracing::warn!(%exit, %output, "data disk checked");
     // e2fsck(8): 1 corrected, 2 corrected and the machine should restart if it was mounted, which it was not.
     if exit.0 & !3 == 0 { Ok(()) } else { Err(DataDiskError::Damaged { exit, output }) }

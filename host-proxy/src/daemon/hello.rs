@@ -45,6 +45,13 @@ pub struct Events {
 }
 
 impl Events {
+    /// Events that a test makes up.
+    #[cfg(test)]
+    pub fn scripted() -> (mpsc::Sender<Event>, Events) {
+        let (sender, events) = mpsc::channel(16);
+        (sender, Events { events, reader: tokio::spawn(async {}).abort_handle() })
+    }
+
     /// The next event; `None` when the agent is gone. Cancel-safe.
     pub async fn next(&mut self) -> Option<Event> {
         self.events.recv().await

@@ -227,7 +227,8 @@ impl Lifecycle<'_> {
                 self.board.complain(Some(format!("{stage}: {reason}")));
             }
             Event::Stage { name, uptime_ms } => self.board.guest_stage(&name, stage_text(&name), uptime_ms),
-            Event::Stopped => (),
+            // Of a boot only.
+            Event::Busy { .. } | Event::Stopped => (),
         }
     }
 

@@ -12,8 +12,10 @@ pub struct Patience {
     pub hello: Duration,
     /// From one report of the agent to the next.
     pub stage: Duration,
-    /// From hello to a ready engine, whatever is reported meanwhile.
+    /// From hello to a ready engine, whatever is reported meanwhile; time in which the guest shows that it is busy is not counted.
     pub ready: Duration,
+    /// But only so much of that.
+    pub busy: Duration,
     /// For an answer of dockerd or of the agent.
     pub ping: Duration,
     /// For flushing and unmounting, on top of the containers' grace.
@@ -25,11 +27,12 @@ impl Patience {
     pub fn of(engine: EngineKind) -> Patience {
         let factor = if engine == EngineKind::Software { 4 } else { 1 };
         let seconds = |count: u64| Duration::from_secs(count * factor);
-        // A file system check of a large disk is one stage.
         Patience {
             hello: seconds(60),
             stage: seconds(180),
             ready: seconds(600),
+            // A check of a disk of terabytes.
+            busy: seconds(4 * 3600),
             ping: seconds(15),
             unmount: seconds(30),
         }
