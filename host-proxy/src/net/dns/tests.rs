@@ -18,6 +18,7 @@ fn lab(hosts: &str, resolv_conf: &str, host_access: bool) -> Lab {
     let (hosts_path, resolv_path) = (files.path().join("hosts"), files.path().join("resolv.conf"));
     std::fs::write(&hosts_path, hosts).unwrap();
     std::fs::write(&resolv_path, resolv_conf).unwrap();
+    let host_access = if host_access { HostAccess::All } else { HostAccess::No };
     Lab { dns: Dns::new(hosts_path, resolv_path, Policy { host_access }), _files: files }
 }
 
@@ -117,7 +118,7 @@ async fn questions_on_a_stream_are_answered_one_after_another() {
         }
         drop(near);
     };
-    tokio::join!(lab.dns.serve_stream(far), asking);
+    tokio::join!(lab.dns.serve_stream(far, plan::GUEST_V4.into()), asking);
 }
 
 #[tokio::test]

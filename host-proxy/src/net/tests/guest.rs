@@ -14,7 +14,7 @@ use smoltcp::time::Instant;
 use smoltcp::wire::{HardwareAddress, IpCidr, IpEndpoint};
 
 use super::super::packet::{ETHERNET, Packet, TYPE_IPV4, TYPE_IPV6};
-use super::super::{NameFiles, Network, Policy, checksum, datagram, plan};
+use super::super::{HostAccess, NameFiles, Network, Policy, checksum, datagram, plan};
 
 /// How long a test waits before it fails.
 pub const DEADLINE: Duration = Duration::from_secs(30);
@@ -53,6 +53,7 @@ impl Guest {
         let files = NameFiles { hosts: names.path().join("hosts"), resolv_conf: names.path().join("resolv.conf") };
         std::fs::write(&files.hosts, hosts).unwrap();
         let (end, link) = ends();
+        let host_access = if host_access { HostAccess::Unprivileged } else { HostAccess::No };
         let network = Network::behind(link, Policy { host_access }, files);
         let kick = Arc::new(Kick::default());
         end.plug(Arc::clone(&kick), features);
