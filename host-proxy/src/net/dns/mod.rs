@@ -172,4 +172,6 @@ impl Dns {
 }
 
 #[cfg(test)]
+mod table;
+#[cfg(test)]
 mod tests;

@@ -17,7 +17,7 @@ use super::super::packet::{ETHERNET, Packet, TYPE_IPV4, TYPE_IPV6};
 use super::super::{HostAccess, NameFiles, Network, Policy, checksum, datagram, plan};
 
 /// How long a test waits before it fails.
-pub const DEADLINE: Duration = Duration::from_secs(30);
+pub const DEADLINE: Duration = Duration::from_secs(120);
 /// Everything that Linux negotiates.
 pub const LINUX: u64 = header::F_GUEST_CSUM | header::F_GUEST_TSO4 | header::F_GUEST_TSO6 | header::F_MRG_RXBUF;
 
@@ -162,6 +162,11 @@ impl Guest {
     pub async fn other(&mut self, what: &str) -> Packet {
         self.until(what, |guest| !guest.wire.others.is_empty()).await;
         self.wire.others.remove(0)
+    }
+
+    /// Whether TCP packets are kept from now on for [`raw_tcp`](Self::raw_tcp) instead of being given to the client.
+    pub fn keep_tcp(&mut self, keep: bool) {
+        self.wire.log = keep.then(Vec::new);
     }
 
     /// Keeps TCP packets for [`raw_tcp`](Self::raw_tcp) instead of giving them to the client.
