@@ -20,15 +20,41 @@ pub fn loopback_up() -> io::Result<()> {
     Rtnetlink::open()?.up(LOOPBACK, None)
 }
 
-/// Sets the interface to the host up: MTU, addresses, routes.
+/// Sets the interface to the host up: MTU, addresses, routes. What fails for one version of IP costs the other nothing; the
+/// first error is returned when everything has been tried.
 pub fn interface_up(network: &Network) -> io::Result<()> {
     let index = index_of(Path::new(INTERFACES), &network.mac)?;
     let kernel = Rtnetlink::open()?;
     kernel.up(index, Some(network.mtu))?;
-    for &(address, prefix) in &network.addresses {
-        kernel.address(index, address, prefix)?;
-    }
-    network.gateways.iter().try_for_each(|&gateway| kernel.default_route(index, gateway))
+    let steps = steps(network).into_iter().map(|step| match step {
+        Step::Address(address, prefix) => kernel.address(index, address, prefix),
+        Step::Route(gateway) => kernel.default_route(index, gateway),
+    });
+    first_error(steps)
+}
+
+/// One request about an interface that is up.
+#[derive(Debug, PartialEq, Eq)]
+enum Step {
+    Address(IpAddr, u8),
+    Route(IpAddr),
+}
+
+/// All of IPv4 before anything of IPv6, which a kernel may lack or refuse; each version's route after its addresses.
+fn steps(network: &Network) -> Vec<Step> {
+    let of_version = |four: bool| {
+        let addresses = network.addresses.iter().filter(move |(address, _)| address.is_ipv4() == four);
+        let gateways = network.gateways.iter().filter(move |gateway| gateway.is_ipv4() == four);
+        addresses
+            .map(|&(address, prefix)| Step::Address(address, prefix))
+            .chain(gateways.map(|&gateway| Step::Route(gateway)))
+    };
+    of_version(true).chain(of_version(false)).collect()
+}
+
+/// Tries everything; the first error of all.
+fn first_error(outcomes: impl Iterator<Item = io::Result<()>>) -> io::Result<()> {
+    outcomes.fold(Ok(()), Result::and)
 }
 
 /// The number of the interface with this hardware address.
@@ -77,6 +103,34 @@ mod tests {
         assert_eq!(index_of(folder.path(), "02:00:00:00:00:02").unwrap(), 7);
         let missing = index_of(folder.path(), "02:00:00:00:00:03").unwrap_err();
         assert_eq!(missing.kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn what_fails_for_ipv6_costs_ipv4_nothing() {
+        let address = |text: &str| text.parse::<IpAddr>().unwrap();
+        let network = Network {
+            mac: "02:00:00:00:00:02".to_owned(),
+            mtu: 1500,
+            addresses: vec![(address("fd00::2"), 64), (address("192.168.127.2"), 29)],
+            gateways: vec![address("fd00::1"), address("192.168.127.1")],
+            name_servers: Vec::new(),
+            search: Vec::new(),
+        };
+        let four = [Step::Address(address("192.168.127.2"), 29), Step::Route(address("192.168.127.1"))];
+        let six = [Step::Address(address("fd00::2"), 64), Step::Route(address("fd00::1"))];
+        let all = steps(&network);
+        assert_eq!((&all[..2], &all[2..]), (&four[..], &six[..]));
+        // Everything is tried, and the first error is the one that is told.
+        let mut tried = 0;
+        let outcome = first_error(all.iter().map(|step| {
+            tried += 1;
+            match step {
+                Step::Address(address, _) if address.is_ipv6() => Err(io::ErrorKind::PermissionDenied.into()),
+                Step::Route(gateway) if gateway.is_ipv6() => Err(io::ErrorKind::NetworkUnreachable.into()),
+                _ => Ok(()),
+            }
+        }));
+        assert_eq!((tried, outcome.unwrap_err().kind()), (4, io::ErrorKind::PermissionDenied));
     }
 
     #[test]

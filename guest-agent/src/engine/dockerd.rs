@@ -17,6 +17,9 @@ const PATIENCE: Duration = Duration::from_secs(180);
 /// For its own end, after the containers are gone.
 pub const OWN_END: Duration = Duration::from_secs(10);
 
+/// As `--ip-masq=false` for the default bridge, for every other bridge network.
+const UNMASKED: &str = "--default-network-opt=bridge=com.docker.network.bridge.enable_ip_masquerade=false";
+
 /// The command. No `--live-restore`: dockerd refuses Swarm with it and would leave containers running at shutdown.
 pub fn command() -> Command {
     for stale in [DOCKER_SOCKET, "/run/docker.pid"] {
@@ -27,6 +30,8 @@ pub fn command() -> Command {
     command.arg(format!("--containerd={}", paths::CONTAINERD_SOCKET));
     command.args(["--data-root=/var/lib/docker", "--exec-root=/run/docker", "--pidfile=/run/docker.pid"]);
     command.args(["--storage-driver=overlay2", "--group=0", "--userland-proxy=false"]);
+    // The host translates addresses, once, and shares its tables fairly between containers: it has to see who is who.
+    command.args(["--ip-masq=false", UNMASKED]);
     // The agent's own deadline is the host's choice and comes after this one.
     command.arg("--shutdown-timeout=600");
     // Its start makes much garbage and keeps little: fewer collections save a third of the time, and it gives back later.

@@ -1,19 +1,24 @@
 //! Fragments of the guest's datagrams, put together (RFC 791 §3.2, RFC 8200 §4.5). A container's datagram that is longer than
 //! its interface's MTU arrives like this. Called by `router`.
 //!
-//! Bounds: [`MOST`] datagrams of at most 64 KiB are open, each for [`PATIENCE`]; the oldest gives way. Fragments that overlap make
-//! the whole datagram worthless (RFC 5722): only attackers send them.
+//! Bounds: [`MOST`] datagrams of at most 64 KiB are open, each for [`PATIENCE`], shared between containers by the rule of
+//! [`Table`]; their pieces are taken from a [`Budget`]. Fragments that overlap make the whole datagram worthless (RFC 5722):
+//! only attackers send them.
 
 use std::net::IpAddr;
 
 use tokio::time::{Duration, Instant};
 
+use super::budget::{Budget, Share};
 use super::packet::{Fragment, Packet};
+use super::table::{Admission, Named, Table};
 
 /// Most datagrams that are incomplete at the same time.
 const MOST: usize = 32;
 /// How long a datagram may stay incomplete.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// After this a datagram may be replaced by another of the same container; its pieces come at once or not at all.
+const IDLE_ENOUGH: Duration = Duration::from_secs(1);
 /// Longest payload of an IP packet, in bytes.
 const LONGEST: usize = 65_535 - 20;
 /// Most pieces of one datagram: what IPv4's least MTU would need for the longest one is far more than any path has.
@@ -21,49 +26,63 @@ const PIECES: usize = 256;
 
 type Key = (IpAddr, IpAddr, u8, u32);
 
+impl Named for Key {
+    fn source(&self) -> IpAddr {
+        self.0
+    }
+}
+
 struct Datagram {
-    key: Key,
     began: Instant,
     /// By offset, none overlapping.
     pieces: Vec<(usize, Vec<u8>)>,
+    /// What they are counted with.
+    shares: Vec<Share>,
     /// Known once the last one is here.
     length: Option<usize>,
     first: Option<Packet>,
     spoilt: bool,
 }
 
-/// All incomplete datagrams, oldest first.
-#[derive(Default)]
+/// All incomplete datagrams.
 pub struct Fragments {
-    open: Vec<Datagram>,
+    open: Table<Key, Datagram>,
+    memory: Budget,
 }
 
 impl Fragments {
+    /// None yet; `memory` is for their pieces.
+    pub fn new(memory: Budget) -> Self {
+        Self { open: Table::new(MOST, IDLE_ENOUGH), memory }
+    }
+
     /// Takes one fragment; the whole datagram if that was the last missing one.
     pub fn receive(&mut self, packet: Packet, fragment: Fragment) -> Option<Packet> {
         let now = Instant::now();
-        self.open.retain(|datagram| now.duration_since(datagram.began) < PATIENCE);
+        self.open.remove_all(|datagram| now.duration_since(datagram.began) >= PATIENCE);
         if packet.payload().is_empty() || (fragment.more && !packet.payload().len().is_multiple_of(8)) {
             return None;
         }
+        // A piece is copied out of its packet; the first packet stays as well.
+        let share = self.memory.take(packet.held() * if fragment.offset == 0 { 2 } else { 1 })?;
         let key = (packet.source, packet.destination, packet.protocol, fragment.id);
-        let at = self.open.iter().position(|datagram| datagram.key == key).unwrap_or_else(|| {
-            if self.open.len() == MOST {
-                self.open.remove(0);
+        if self.open.get(&key).is_none() {
+            let (pieces, shares) = (Vec::new(), Vec::new());
+            let fresh = Datagram { began: now, pieces, shares, length: None, first: None, spoilt: false };
+            if let Admission::Refused(_) = self.open.admit(key, fresh) {
+                return None;
             }
-            self.open.push(Datagram { key, began: now, pieces: Vec::new(), length: None, first: None, spoilt: false });
-            self.open.len() - 1
-        });
-        if !self.open[at].add(packet, fragment) {
+        }
+        if !self.open.hear(&key)?.add(packet, fragment, share) {
             return None;
         }
-        self.open.remove(at).whole()
+        self.open.remove(&key)?.whole()
     }
 }
 
 impl Datagram {
     /// Takes a piece; `true` once all are here.
-    fn add(&mut self, packet: Packet, fragment: Fragment) -> bool {
+    fn add(&mut self, packet: Packet, fragment: Fragment, share: Share) -> bool {
         let Fragment { offset, more, .. } = fragment;
         let end = offset + packet.payload().len();
         let at = self.pieces.partition_point(|piece| piece.0 < offset);
@@ -79,10 +98,11 @@ impl Datagram {
         if self.spoilt || overlaps || too_long || last_differs || beyond {
             // Stays as a mark until its time is over, so that what follows does not begin it anew.
             self.spoilt = true;
-            self.pieces.clear();
+            (self.pieces, self.shares, self.first) = (Vec::new(), Vec::new(), None);
             return false;
         }
         self.pieces.insert(at, (offset, packet.payload().to_vec()));
+        self.shares.push(share);
         if !more {
             self.length = Some(end);
         }
@@ -123,6 +143,10 @@ mod tests {
         Packet::parse(frame, TYPE_IPV4).unwrap()
     }
 
+    fn empty() -> Fragments {
+        Fragments::new(Budget::new(8 << 20))
+    }
+
     fn give(fragments: &mut Fragments, packet: Packet) -> Option<Packet> {
         let fragment = packet.fragment.unwrap();
         fragments.receive(packet, fragment)
@@ -131,7 +155,7 @@ mod tests {
     #[tokio::test]
     async fn n6_overlaps_spoil_the_datagram_and_a_repetition_does_not() {
         let data: Vec<u8> = (0..100).collect();
-        let mut fragments = Fragments::default();
+        let mut fragments = empty();
         assert_eq!(give(&mut fragments, piece(1, &data, 0, 48, true)), None);
         assert_eq!(give(&mut fragments, piece(1, &data, 0, 48, true)), None);
         let whole = give(&mut fragments, piece(1, &data, 48, 100, false)).unwrap();
@@ -146,7 +170,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn n6_what_is_never_finished_is_forgotten() {
         let data = [7; 64];
-        let mut fragments = Fragments::default();
+        let mut fragments = empty();
         for id in 0..1000 {
             assert_eq!(give(&mut fragments, piece(id, &data, 0, 32, true)), None);
             assert!(fragments.open.len() <= MOST);
@@ -159,12 +183,15 @@ mod tests {
     #[tokio::test]
     async fn n6_a_datagram_beyond_64_kib_is_spoilt() {
         let data = vec![1; 65_535 + 8000];
-        let mut fragments = Fragments::default();
+        let mut fragments = empty();
         for from in (0..64_000).step_by(8000) {
             assert_eq!(give(&mut fragments, piece(3, &data, from, from + 8000, true)), None);
         }
         assert_eq!(give(&mut fragments, piece(3, &data, 64_000, 66_000, false)), None);
-        assert!(fragments.open[0].spoilt && fragments.open[0].pieces.is_empty());
+        let key = (piece(3, &data, 0, 8, true).source, piece(3, &data, 0, 8, true).destination, UDP, 3);
+        let spoilt = fragments.open.get(&key).unwrap();
+        assert!(spoilt.spoilt && spoilt.pieces.is_empty());
+        assert_eq!(fragments.memory.left(), 8 << 20, "what is spoilt takes no memory");
     }
 
     proptest! {
@@ -182,7 +209,7 @@ mod tests {
                 seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
                 pieces.swap(at, (seed >> 33) as usize % (at + 1));
             }
-            let mut fragments = Fragments::default();
+            let mut fragments = empty();
             let whole: Vec<_> = pieces.into_iter().filter(|piece| piece.fragment.is_some()).filter_map(|piece| give(&mut fragments, piece)).collect();
             if data.len() > size {
                 prop_assert_eq!(whole.len(), 1);

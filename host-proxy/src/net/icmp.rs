@@ -46,8 +46,13 @@ pub fn protocol(address: IpAddr) -> u8 {
 pub fn unreachable(why: Unreachable, destination: IpAddr, packet: &[u8]) -> Vec<u8> {
     let mut message = why.code(destination).to_vec();
     message.extend_from_slice(&[0; 6]);
-    message.extend_from_slice(&packet[..packet.len().min(QUOTED)]);
+    message.extend_from_slice(quoted(packet));
     message
+}
+
+/// As much of an IP packet as a message quotes.
+pub fn quoted(packet: &[u8]) -> &[u8] {
+    &packet[..packet.len().min(QUOTED)]
 }
 
 /// An echo request's identifier, sequence number and data.

@@ -19,11 +19,13 @@ use lighter_protocol::Network as Welcome;
 use lighter_vmm::virtio::net::{HostEnd, Net, link};
 use tokio::task::AbortHandle;
 
+mod budget;
 mod checksum;
 mod datagram;
 mod dns;
 mod fragments;
 mod icmp;
+mod metadata;
 mod neighbours;
 mod packet;
 mod ping;
@@ -31,12 +33,13 @@ mod plan;
 mod policy;
 mod reach;
 mod router;
+mod table;
 mod tcp;
 #[cfg(test)]
 mod tests;
 mod udp;
 
-pub use policy::Policy;
+pub use policy::{HostAccess, Policy};
 
 use dns::Dns;
 use router::Router;

@@ -113,9 +113,9 @@ impl Packet {
         &self.frame[self.payload.clone()]
     }
 
-    /// Bytes that it takes in memory.
-    pub fn size(&self) -> usize {
-        self.frame.len()
+    /// Bytes that it takes in memory, with what a queue needs for it.
+    pub fn held(&self) -> usize {
+        self.frame.capacity() + 2 * size_of::<Self>()
     }
 
     /// Whether the transport checksum holds. A UDP packet over IPv4 may have none.

@@ -1,9 +1,9 @@
 //! Echo requests of the guest. The gateway and the host's alias answer at once; others are asked through an unprivileged ping
 //! socket, where the host gives one (Linux by `ping_group_range`, macOS always); where not, one line in the log says so.
 //!
-//! Bounds: [`MOST`] conversations, each forgotten after [`IDLE`].
+//! Bounds: [`MOST`] conversations, shared between containers by the rule of [`Table`], each forgotten after [`IDLE`]; what waits
+//! is taken from a [`Budget`].
 
-use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
@@ -13,16 +13,20 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Duration, timeout};
 
+use super::budget::{Budget, Share};
 use super::datagram::Egress;
 use super::icmp::{self, Echo, Unreachable};
 use super::packet::Packet;
-use super::policy::{Policy, Verdict};
+use super::policy::{HostAccess, Policy, Verdict};
 use super::reach;
+use super::table::{Admission, Named, Table};
 
 /// Most conversations at the same time.
 const MOST: usize = 64;
 /// A conversation without an echo for so long is over.
 const IDLE: Duration = Duration::from_secs(20);
+/// After this a conversation may be replaced by another of the same container.
+const IDLE_ENOUGH: Duration = Duration::from_secs(3);
 /// Requests that wait for a conversation's task.
 const QUEUED: usize = 16;
 
@@ -31,17 +35,28 @@ type Key = (IpAddr, IpAddr, u16);
 
 /// All conversations.
 pub struct Pings {
-    open: HashMap<Key, mpsc::Sender<Packet>>,
+    open: Table<Key, mpsc::Sender<Queued>>,
     tasks: JoinSet<io::Result<()>>,
     egress: Egress,
     policy: Policy,
+    queues: Budget,
     told: bool,
+}
+
+/// A packet that waits, and the memory that it is counted with.
+type Queued = (Packet, Share);
+
+impl Named for Key {
+    fn source(&self) -> IpAddr {
+        self.0
+    }
 }
 
 impl Pings {
     /// None yet.
-    pub fn new(egress: Egress, policy: Policy) -> Self {
-        Self { open: HashMap::new(), tasks: JoinSet::new(), egress, policy, told: false }
+    pub fn new(egress: Egress, policy: Policy, queues: Budget) -> Self {
+        let open = Table::new(MOST, IDLE_ENOUGH);
+        Self { open, tasks: JoinSet::new(), egress, policy, queues, told: false }
     }
 
     /// Takes an ICMP packet of the guest; what is no echo request is dropped. Called inside a tokio runtime.
@@ -64,36 +79,41 @@ impl Pings {
     }
 
     fn pass(&mut self, key: Key, packet: Packet) {
-        if let Some(inbox) = self.open.get(&key)
+        let Some(share) = self.queues.take(packet.held()) else { return };
+        if let Some(inbox) = self.open.hear(&key)
             && !inbox.is_closed()
         {
             // One request too many is a lost ping.
-            let _ = inbox.try_send(packet);
+            let _ = inbox.try_send((packet, share));
             return;
         }
-        if self.open.len() >= MOST {
-            return;
-        }
+        self.open.remove(&key);
         let (sender, inbox) = mpsc::channel(QUEUED);
         // An empty channel has room.
-        let _ = sender.try_send(packet);
-        self.open.insert(key, sender);
-        self.tasks.spawn(converse(key, inbox, self.egress.clone(), self.policy.host_access));
+        let _ = sender.try_send((packet, share));
+        // A conversation whose sender is dropped ends.
+        if !matches!(self.open.admit(key, sender), Admission::Refused(_)) {
+            self.tasks.spawn(converse(key, inbox, self.egress.clone(), self.policy.host_access));
+        }
     }
 
     fn tidy(&mut self) {
-        while let Some(ended) = self.tasks.try_join_next() {
-            if let (Ok(Err(error)), false) = (ended, self.told) {
+        let mut ended = false;
+        while let Some(outcome) = self.tasks.try_join_next() {
+            ended = true;
+            if let (Ok(Err(error)), false) = (outcome, self.told) {
                 self.told = true;
                 tracing::info!(%error, "This host gives no ping sockets: containers cannot ping the outside");
             }
         }
-        self.open.retain(|_, inbox| !inbox.is_closed());
+        if ended {
+            self.open.remove_all(mpsc::Sender::is_closed);
+        }
     }
 }
 
 /// One conversation. An error means that there is no ping socket.
-async fn converse(key: Key, mut inbox: mpsc::Receiver<Packet>, egress: Egress, host_access: bool) -> io::Result<()> {
+async fn converse(key: Key, mut inbox: mpsc::Receiver<Queued>, egress: Egress, access: HostAccess) -> io::Result<()> {
     let (guest, peer, identifier) = key;
     let tell = |why, packet: &Packet| {
         let message = icmp::unreachable(why, peer, packet.ip());
@@ -112,10 +132,10 @@ async fn converse(key: Key, mut inbox: mpsc::Receiver<Packet>, egress: Egress, h
             }
         });
         match arrived.await {
-            Ok(Ok(Some(packet))) => {
+            Ok(Ok(Some((packet, _share)))) => {
                 let open = match socket.take() {
                     Some(open) => open,
-                    None if reach::check((peer, 9).into(), host_access).is_err() => {
+                    None if reach::check_any_port(peer, access).is_err() => {
                         tell(Unreachable::Prohibited, &packet);
                         return Ok(());
                     }

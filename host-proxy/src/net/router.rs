@@ -6,6 +6,7 @@ use std::sync::Arc;
 use lighter_vmm::rate_limit::RateLimit;
 use lighter_vmm::virtio::net::{Frame, HostEnd, Offload};
 
+use super::budget::Budget;
 use super::datagram::Egress;
 use super::dns::Dns;
 use super::fragments::Fragments;
@@ -15,6 +16,9 @@ use super::policy::Policy;
 use super::tcp::Connections;
 use super::udp::Datagrams;
 use super::{neighbours, plan};
+
+/// Bytes for all packets of the guest that wait for something: a connection's task, a socket, the rest of their datagram.
+pub const QUEUES: usize = 32 << 20;
 
 /// Everything that is known of the guest's traffic.
 pub struct Router {
@@ -31,12 +35,13 @@ impl Router {
     /// For the guest behind `link`.
     pub fn new(link: HostEnd, policy: Policy, dns: Arc<Dns>) -> Self {
         let egress = Egress::new(link.sender());
+        let queues = Budget::new(QUEUES);
         Self {
             link,
-            fragments: Fragments::default(),
-            connections: Connections::new(egress.clone(), policy, Arc::clone(&dns)),
-            datagrams: Datagrams::new(egress.clone(), policy, dns),
-            pings: Pings::new(egress.clone(), policy),
+            fragments: Fragments::new(queues.clone()),
+            connections: Connections::new(egress.clone(), policy, Arc::clone(&dns), queues.clone()),
+            datagrams: Datagrams::new(egress.clone(), policy, dns, queues.clone()),
+            pings: Pings::new(egress.clone(), policy, queues),
             egress,
             dropped: RateLimit::default(),
         }

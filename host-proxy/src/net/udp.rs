@@ -1,10 +1,10 @@
 //! The guest's UDP: each pair of a guest's port and a far one has a connected socket on the host and a task, so only answers
 //! of that very peer come back, and an unreachable port is reported as such.
 //!
-//! Bounds: [`MOST`] pairs; a pair is forgotten after [`IDLE`] without a datagram either way (a name server's sooner). Datagrams
-//! of new pairs beyond the bound are dropped, which the log says.
+//! Bounds: [`MOST`] pairs, shared between containers by the rule of [`Table`]; a pair is forgotten after [`IDLE`] without a
+//! datagram either way (a name server's sooner). Datagrams that get no place are dropped, which the log says. What waits is
+//! taken from a [`Budget`].
 
-use std::collections::HashMap;
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -18,11 +18,13 @@ use tokio::time::{Duration, timeout};
 
 use lighter_vmm::rate_limit::RateLimit;
 
+use super::budget::{Budget, Share};
 use super::datagram::Egress;
 use super::dns::Dns;
 use super::icmp::{self, Unreachable};
 use super::packet::Packet;
 use super::policy::{Policy, Verdict};
+use super::table::{Admission, Table};
 use super::{plan, reach};
 
 /// Most pairs at the same time.
@@ -31,6 +33,8 @@ const MOST: usize = 1024;
 const IDLE: Duration = Duration::from_secs(120);
 /// For name servers, which answer once.
 const IDLE_DNS: Duration = Duration::from_secs(15);
+/// After this a pair may be replaced by another of the same container: it has probably been answered.
+const IDLE_ENOUGH: Duration = Duration::from_secs(5);
 /// Datagrams that wait for a pair's task.
 const QUEUED: usize = 32;
 /// Longest payload in bytes.
@@ -39,11 +43,15 @@ const LONGEST: usize = 65_507;
 /// The guest's address and the far one.
 type Key = (SocketAddr, SocketAddr);
 
+/// A packet that waits, and the memory that it is counted with.
+type Queued = (Packet, Share);
+
 /// All pairs.
 pub struct Datagrams {
-    pairs: HashMap<Key, mpsc::Sender<Packet>>,
+    pairs: Table<Key, mpsc::Sender<Queued>>,
     tasks: JoinSet<Key>,
     surroundings: Surroundings,
+    queues: Budget,
     full: RateLimit,
 }
 
@@ -64,9 +72,10 @@ fn parse(segment: &[u8]) -> Option<(u16, u16, &[u8])> {
 
 impl Datagrams {
     /// None yet.
-    pub fn new(egress: Egress, policy: Policy, dns: Arc<Dns>) -> Self {
+    pub fn new(egress: Egress, policy: Policy, dns: Arc<Dns>, queues: Budget) -> Self {
         let surroundings = Surroundings { egress, policy, dns };
-        Self { pairs: HashMap::new(), tasks: JoinSet::new(), surroundings, full: RateLimit::default() }
+        let pairs = Table::new(MOST, IDLE_ENOUGH);
+        Self { pairs, tasks: JoinSet::new(), surroundings, queues, full: RateLimit::default() }
     }
 
     /// Takes a UDP packet of the guest. Called inside a tokio runtime.
@@ -79,7 +88,7 @@ impl Datagrams {
             let protocol = icmp::protocol(packet.destination);
             self.surroundings.egress.segment(packet.destination, packet.source, protocol, &message);
         };
-        match self.surroundings.policy.judge(packet.destination) {
+        match self.surroundings.policy.judge_port(key.1) {
             Verdict::Silent => return,
             Verdict::Prohibited => return refuse(Unreachable::Prohibited),
             Verdict::Nobody => return refuse(Unreachable::Host),
@@ -90,26 +99,32 @@ impl Datagrams {
             Verdict::Gateway => return refuse(Unreachable::Port),
             Verdict::Host | Verdict::Outside => {}
         }
-        let packet = match self.pairs.get(&key).map(|pair| pair.try_send(packet.clone())) {
-            None | Some(Err(TrySendError::Closed(_))) => packet,
-            // More than its task can send: dropped, as on any network.
-            Some(Ok(()) | Err(TrySendError::Full(_))) => return,
+        // More than there is memory for: dropped, as on any network.
+        let Some(share) = self.queues.take(packet.held()) else { return };
+        let queued = match self.pairs.hear(&key).map(|pair| pair.clone()) {
+            None => (packet, share),
+            Some(pair) => match pair.try_send((packet, share)) {
+                // More than its task can send.
+                Ok(()) | Err(TrySendError::Full(_)) => return,
+                Err(TrySendError::Closed(queued)) => queued,
+            },
         };
+        self.begin(key, queued);
+    }
+
+    fn begin(&mut self, key: Key, queued: Queued) {
         self.pairs.remove(&key);
-        if self.pairs.len() >= MOST {
+        let (sender, inbox) = mpsc::channel(QUEUED);
+        // An empty channel has room.
+        let _ = sender.try_send(queued);
+        // A pair whose sender is dropped ends.
+        if let Admission::Refused(_) = self.pairs.admit(key, sender) {
             if let Some(held_back) = self.full.allow() {
-                tracing::warn!(
-                    limit = MOST,
-                    held_back,
-                    "Containers have too many UDP peers; datagrams to new ones are dropped"
-                );
+                let container = key.0.ip();
+                tracing::warn!(%container, held_back, "A container has too many UDP peers; datagrams to new ones are dropped");
             }
             return;
         }
-        let (sender, inbox) = mpsc::channel(QUEUED);
-        // An empty channel has room.
-        let _ = sender.try_send(packet);
-        self.pairs.insert(key, sender);
         let surroundings = self.surroundings.clone();
         self.tasks.spawn(async move {
             surroundings.serve(key, inbox).await;
@@ -123,7 +138,7 @@ impl Datagrams {
             match ended {
                 Ok(key) if self.pairs.get(&key).is_some_and(mpsc::Sender::is_closed) => drop(self.pairs.remove(&key)),
                 // A task that panicked does not say whose it was.
-                Err(_) => self.pairs.retain(|_, pair| !pair.is_closed()),
+                Err(_) => self.pairs.remove_all(mpsc::Sender::is_closed),
                 Ok(_) => {}
             }
         }
@@ -131,27 +146,29 @@ impl Datagrams {
 }
 
 impl Surroundings {
-    async fn serve(&self, (near, far): Key, mut inbox: mpsc::Receiver<Packet>) {
-        let mut last = None;
-        if let Err(error) = self.relay(near, far, &mut inbox, &mut last).await {
+    async fn serve(&self, (near, far): Key, mut inbox: mpsc::Receiver<Queued>) {
+        let mut quote = Vec::new();
+        if let Err(error) = self.relay(near, far, &mut inbox, &mut quote).await {
             tracing::debug!(%far, %error, "datagrams of the guest go nowhere");
-            let (Some(why), Some(packet)) = (reason(&error), last) else { return };
-            let message = icmp::unreachable(why, packet.destination, packet.ip());
+            let Some(why) = reason(&error) else { return };
+            let message = icmp::unreachable(why, far.ip(), &quote);
             self.egress.segment(far.ip(), near.ip(), icmp::protocol(far.ip()), &message);
         }
     }
 
-    /// Until both sides are silent, or sending fails; `last` is then the packet that it was about.
+    /// Until both sides are silent, or sending fails, or the place is given away; `quote` is then the beginning of the packet
+    /// that an error is about.
     async fn relay(
         &self,
         near: SocketAddr,
         far: SocketAddr,
-        inbox: &mut mpsc::Receiver<Packet>,
-        last: &mut Option<Packet>,
+        inbox: &mut mpsc::Receiver<Queued>,
+        quote: &mut Vec<u8>,
     ) -> io::Result<()> {
+        let mut pending = inbox.recv().await;
         // For the message, should nothing even be opened.
-        *last = inbox.recv().await;
-        let target = match self.policy.judge(far.ip()) {
+        pending.iter().for_each(|(packet, _)| *quote = icmp::quoted(packet.ip()).to_vec());
+        let target = match self.policy.judge_port(far) {
             Verdict::Host => SocketAddr::from((Ipv4Addr::LOCALHOST, far.port())),
             _ => {
                 reach::check(far, self.policy.host_access)?;
@@ -160,17 +177,16 @@ impl Surroundings {
         };
         let socket = open(target).await?;
         let idle = if far.port() == plan::DNS_PORT { IDLE_DNS } else { IDLE };
-        let mut pending = last.clone();
         loop {
-            if let Some(packet) = pending.take() {
+            if let Some((packet, _share)) = pending.take() {
+                *quote = icmp::quoted(packet.ip()).to_vec();
                 if let Some((_, _, payload)) = parse(packet.payload()) {
                     socket.send(payload).await?;
                 }
-                *last = Some(packet);
             }
             let happened = timeout(idle, async {
                 tokio::select! {
-                    packet = inbox.recv() => Ok(packet),
+                    queued = inbox.recv() => Ok(queued),
                     received = receive(&socket) => received.map(|payload| {
                         self.egress.udp(far, near, &payload);
                         None

@@ -6,6 +6,7 @@ use std::path::Path;
 use lighter_vmm::EngineKind;
 use serde::{Deserialize, Serialize};
 
+use crate::net::HostAccess;
 use crate::sys::files;
 
 mod parse;
@@ -36,8 +37,8 @@ pub struct Wishes {
     pub answer_while_stopped: Option<bool>,
     /// Whether the guest has a network that leads out through the host.
     pub network: Option<bool>,
-    /// Whether containers may reach services of the host.
-    pub host_access: Option<bool>,
+    /// Which services of the host containers may reach.
+    pub host_access: Option<HostAccess>,
 }
 
 impl Wishes {
@@ -117,8 +118,8 @@ pub struct Settings {
     pub engine: Engine,
     /// Whether the guest has a network.
     pub network: bool,
-    /// Whether containers may reach services of the host, as users of other desktop engines expect.
-    pub host_access: bool,
+    /// Which services of the host containers may reach.
+    pub host_access: HostAccess,
 }
 
 /// What this host has.
@@ -178,9 +179,8 @@ impl Settings {
             memory_bytes,
             disk_bytes,
             engine: wishes.engine.unwrap_or(Engine::Auto),
-            // Off until its limits hold against a container that means harm.
-            network: wishes.network.unwrap_or(false),
-            host_access: wishes.host_access.unwrap_or(true),
+            network: wishes.network.unwrap_or(true),
+            host_access: wishes.host_access.unwrap_or(HostAccess::Unprivileged),
         })
     }
 

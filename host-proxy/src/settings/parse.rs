@@ -4,6 +4,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::{Engine, Wishes};
+use crate::net::HostAccess;
 
 /// Longest file that is looked at, in bytes; ours has ten lines.
 const LONGEST: u64 = 256 * 1024;
@@ -147,7 +148,10 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Wishes, SettingsError> {
             }
             "answer_while_stopped" => wishes.answer_while_stopped = Some(choice("answer_while_stopped", value)?),
             "network" => wishes.network = Some(choice("network", value)?),
-            "host_access" => wishes.host_access = Some(choice("host_access", value)?),
+            "host_access" => {
+                let expected = "expected false, true (ports from 1024 on) or \"all\"";
+                wishes.host_access = Some(access(value).ok_or_else(|| wrong("host_access", value, expected))?);
+            }
             unknown => {
                 let key: String = unknown.chars().take(60).collect();
                 return Err(SettingsError::UnknownKey { path: path.to_owned(), hint: hint(&key), key });
@@ -155,6 +159,15 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Wishes, SettingsError> {
         }
     }
     Ok(wishes)
+}
+
+fn access(value: &toml::Value) -> Option<HostAccess> {
+    match value {
+        toml::Value::Boolean(false) => Some(HostAccess::No),
+        toml::Value::Boolean(true) => Some(HostAccess::Unprivileged),
+        toml::Value::String(word) if word == "all" => Some(HostAccess::All),
+        _ => None,
+    }
 }
 
 fn number(value: &toml::Value) -> Option<f64> {
@@ -215,7 +228,7 @@ mod tests {
             engine: Some(Engine::Kvm),
             answer_while_stopped: Some(false),
             network: Some(true),
-            host_access: Some(false),
+            host_access: Some(HostAccess::No),
         };
         assert_eq!(loaded(b"").unwrap(), Wishes::default());
         let text =

@@ -13,8 +13,8 @@ const FRESH: &str = "\
 # disk = 60         # GiB; can grow, never shrink
 # engine = \"auto\"   # auto, kvm, whp, hvf, software
 # answer_while_stopped = true   # answer `GET /_ping` and `GET /version` without starting a stopped machine
-# network = false   # whether containers can reach the world (being built: see the README)
-# host_access = true   # whether they can reach this host, as host.docker.internal or by its own addresses
+# network = true    # false: containers reach nothing outside the machine
+# host_access = true   # this host's ports from 1024 on, as host.docker.internal; false: none; \"all\": those below too
 ";
 
 /// Makes the file at `path` say what `wishes` says, and leaves the rest of it alone. Creates it if there is none.
@@ -31,7 +31,7 @@ pub fn save(path: &Path, wishes: &Wishes) -> Result<(), SettingsError> {
         ("engine", wishes.engine.map(|engine| format!("\"{}\"", engine.name()))),
         ("answer_while_stopped", wishes.answer_while_stopped.map(|choice| choice.to_string())),
         ("network", wishes.network.map(|choice| choice.to_string())),
-        ("host_access", wishes.host_access.map(|choice| choice.to_string())),
+        ("host_access", wishes.host_access.map(|access| access.in_toml().to_owned())),
     ];
     for (key, value) in values {
         if let Some(value) = value {

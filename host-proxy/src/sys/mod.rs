@@ -4,12 +4,12 @@
 #[cfg(unix)]
 mod unix;
 #[cfg(unix)]
-pub use unix::{endpoint, files, host, names, process, terminal};
+pub use unix::{addresses, endpoint, files, host, names, process, terminal};
 
 #[cfg(windows)]
 mod windows;
 #[cfg(windows)]
-pub use windows::{endpoint, files, host, login, names, process, terminal};
+pub use windows::{addresses, endpoint, files, host, login, names, process, terminal};
 
 /// Who starts things at login: systemd, and nobody where there is none.
 #[cfg(all(unix, not(target_os = "macos")))]

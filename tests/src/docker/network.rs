@@ -5,7 +5,7 @@ use anyhow::{Result, ensure};
 
 use super::{BUSYBOX, Case, Session, same};
 use crate::rig::servers::{COUNT, FILES, LOOPBACK_FILES, OPEN_FILES, content_hash};
-use crate::rig::world::{HOST, SERVER, SERVER_V6, UNREACHABLE, guard, plug};
+use crate::rig::world::{BLACK_HOLE, HOST, SERVER, SERVER_V6, UNREACHABLE, guard, plug};
 
 /// The cases of this file.
 pub fn cases() -> Vec<Case> {
@@ -21,6 +21,7 @@ pub fn cases() -> Vec<Case> {
         Case { name: "net_host_docker_internal_is_the_hosts_loopback", run: host },
         Case { name: "net_g14_virtual_addresses_have_one_service", run: g14_scan },
         Case { name: "net_n10_host_access_off_closes_the_host", run: n10_closed_host },
+        Case { name: "net_n9_a_container_that_floods_starves_no_other", run: n9_flood },
         Case { name: "net_a_machine_without_a_network_starts", run: no_network },
     ]
 }
@@ -126,6 +127,26 @@ fn g14_scan(s: &Session) -> Result<()> {
         for p in 1 22 53 67 80 111 443 1024 1025 1026 2375 2376 5000 8080 9100 65535; do \
         nc -w 2 $a $p < /dev/null > /dev/null 2>&1 && echo $a:$p; done; done; true";
     same("open ports", container(s, script)?, "192.168.127.1:53".to_owned())
+}
+
+/// More connections to nowhere than there are places for, from one container; another one's still work.
+fn n9_flood(s: &Session) -> Result<()> {
+    guard(s)?;
+    let flood = format!(
+        "i=0; while [ $i -lt 700 ]; do nc -w 120 {BLACK_HOLE} 80 < /dev/null > /dev/null 2>&1 & i=$((i+1)); done; \
+         touch /tmp/flooding; sleep 600"
+    );
+    s.out(&["run", "-d", "--name", "flood", BUSYBOX, "sh", "-c", &flood])?;
+    let verdict = (|| {
+        s.out(&["exec", "flood", "sh", "-c", "while ! [ -e /tmp/flooding ]; do sleep 1; done"])?;
+        let got = container(s, &format!("wget -q -O - http://{SERVER}:{FILES}/1000000 | sha256sum"))?;
+        same("hash", got.split(' ').next(), Some(content_hash(1_000_000).as_str()))?;
+        let logged = std::fs::read_to_string(s.dir.join("home/default/daemon.log"))?;
+        ensure!(logged.contains("too many TCP connections"), "nothing was flooded: the case shows nothing");
+        Ok(())
+    })();
+    s.out(&["rm", "-f", "flood"])?;
+    verdict
 }
 
 /// Stops the machine, writes the settings and starts it again.

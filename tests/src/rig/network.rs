@@ -13,7 +13,8 @@ pub fn run(tools: &Tools, wanted: &[String]) -> Result<()> {
     let dir = tempfile::Builder::new().prefix("lt").tempdir_in("/tmp")?;
     let mut session = session(tools, dir.path(), "software", 1)?;
     session.lighter = world.lighter(dir.path(), &tools.lighter)?;
-    session.configure("network = true")?;
+    // As everybody has it who has not said anything.
+    std::fs::write(dir.path().join("home/default/config.toml"), "")?;
     let result = session.start().and_then(|()| {
         session.import_busybox()?;
         docker::run_cases(&session, "network", network::cases(), wanted)

@@ -20,6 +20,8 @@ pub const SERVER_V6: &str = "fd77::2";
 /// The address of the host that lighter runs on.
 pub const HOST: &str = "10.77.0.1";
 const HOME_V6: &str = "fd77::1";
+/// An address from which nothing ever comes back: the neighbour passes nothing on.
+pub const BLACK_HOLE: &str = "10.79.0.1";
 /// A network that this host cannot reach, and knows it.
 pub const UNREACHABLE: &str = "10.78.0.1";
 

@@ -1,6 +1,7 @@
-//! What the host itself resolves by: its hosts file and its list of name servers. Pure functions over the files' text, read
-//! anew for every question, so that a change of network or of a file counts at once. Called by `mod` and `upstream`.
+//! What the host itself resolves by: its hosts file and its list of name servers. Pure functions over the files' text, which
+//! `watched` reads. Called by `mod`.
 
+use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, SocketAddr};
 
 use crate::net::plan::DNS_PORT;
@@ -47,14 +48,52 @@ fn is_domain(word: &str) -> bool {
     word.len() <= 253 && word != "." && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
 }
 
-/// The addresses of `name` in a hosts file (hosts(5)), in its order; none if the name is not there.
-pub fn addresses(hosts: &str, name: &str) -> Vec<IpAddr> {
-    let of_line = |line: &str| {
-        let mut words = line.split('#').next().unwrap_or_default().split_whitespace();
-        let address = words.next()?.parse().ok()?;
-        words.any(|word| word.trim_end_matches('.').eq_ignore_ascii_case(name)).then_some(address)
-    };
-    hosts.lines().filter_map(of_line).collect()
+/// A hosts file (hosts(5)) with an index of its names: block lists have a million of them, and are asked at the guest's pace.
+pub struct Hosts {
+    text: String,
+    /// A name's hash and where its line begins, in order.
+    index: Vec<(u64, usize)>,
+    hasher: RandomState,
+}
+
+impl Hosts {
+    /// Reads a file's text.
+    pub fn new(text: String) -> Self {
+        let hasher = RandomState::new();
+        let (mut index, mut at) = (Vec::new(), 0);
+        for line in text.split_inclusive('\n') {
+            if let Some((_, names)) = entry(line) {
+                index.extend(names.map(|name| (hash(&hasher, name), at)));
+            }
+            at += line.len();
+        }
+        index.sort_unstable();
+        index.dedup();
+        Self { text, index, hasher }
+    }
+
+    /// The addresses of `name`, in the file's order; none if the name is not there.
+    pub fn addresses(&self, name: &str) -> Vec<IpAddr> {
+        let wanted = hash(&self.hasher, name);
+        let first = self.index.partition_point(|(hash, _)| *hash < wanted);
+        let lines = self.index[first..].iter().take_while(|(hash, _)| *hash == wanted);
+        let address = |&(_, at): &(u64, usize)| {
+            let (address, mut names) = entry(self.text[at..].lines().next()?)?;
+            names.any(|other| other.eq_ignore_ascii_case(name)).then_some(address)
+        };
+        lines.filter_map(address).collect()
+    }
+}
+
+/// The address of a line and its names.
+fn entry(line: &str) -> Option<(IpAddr, impl Iterator<Item = &str>)> {
+    let mut words = line.split('#').next()?.split_whitespace();
+    let address = words.next()?.parse().ok()?;
+    Some((address, words.map(|word| word.trim_end_matches('.'))))
+}
+
+fn hash(hasher: &RandomState, name: &str) -> u64 {
+    hasher.hash_one(name.to_ascii_lowercase())
 }
 
 #[cfg(test)]
@@ -80,20 +119,19 @@ mod tests {
     fn the_hosts_file_is_read_as_hosts_5_says() {
         let text = "127.0.0.1\tlocalhost\n192.0.2.7 build build.example # the box\n2001:db8::7 BUILD\nnonsense build\n192.0.2.8\n";
         let want: Vec<IpAddr> = ["192.0.2.7", "2001:db8::7"].map(|address| address.parse().unwrap()).to_vec();
-        assert_eq!(addresses(text, "build"), want);
-        assert_eq!(addresses(text, "Build.Example").len(), 1);
-        assert!(
-            addresses(text, "the").is_empty()
-                && addresses(text, "192.0.2.7").is_empty()
-                && addresses(text, "").is_empty()
-        );
+        let hosts = Hosts::new(text.to_owned());
+        assert_eq!(hosts.addresses("build"), want);
+        assert_eq!(hosts.addresses("Build.Example").len(), 1);
+        for none in ["the", "192.0.2.7", ""] {
+            assert!(hosts.addresses(none).is_empty(), "{none}");
+        }
     }
 
     proptest! {
         #[test]
         fn any_text_is_read_without_panic(text in ".{0,200}", name in ".{0,20}") {
             prop_assert!(resolver(&text).servers.len() <= MOST_SERVERS);
-            addresses(&text, &name);
+            Hosts::new(text).addresses(&name);
         }
     }
 }

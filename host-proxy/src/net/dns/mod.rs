@@ -4,8 +4,9 @@
 //!
 //! In the hosts file a loopback address means "this host", so containers get the alias of the host for it.
 //!
-//! Bounds: [`MOST`] questions at the same time, more are dropped and will be asked again; messages of at most 64 KiB; an idle
-//! stream is closed after [`IDLE`].
+//! Bounds: [`MOST`] questions at the same time, shared between containers by `places`; more are dropped and will be asked
+//! again. Messages of at most 64 KiB on streams and [`LONGEST`] in datagrams; a stream is closed after [`IDLE`] without a
+//! question, and when nobody takes an answer for as long. How many streams there are is `tcp`'s affair.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -17,28 +18,36 @@ use tokio::time::{Duration, timeout};
 
 use super::datagram::Egress;
 use super::plan;
-use super::policy::Policy;
+use super::policy::{HostAccess, Policy};
 
 mod files;
 mod message;
+mod places;
 mod upstream;
+mod watched;
 
+use files::{Hosts, Resolver};
 use message::{Code, Query};
+use places::Places;
+use watched::Watched;
 
 /// Most questions at the same time.
 const MOST: usize = 256;
 /// How long a stream may stay without a question.
 const IDLE: Duration = Duration::from_secs(10);
-/// Longest hosts file or resolv.conf that is read, in bytes; some block lists have several MiB.
-const LONGEST_FILE: u64 = 16 << 20;
+/// Longest question in a datagram, in bytes; a name has 255 at most, and the rest is options.
+const LONGEST: usize = 4096;
+/// Most names that the system's own resolver is asked for at the same time: each takes a thread, for as long as it likes.
+const MOST_BY_SYSTEM: usize = 32;
 
 /// The guest's name server.
 #[derive(Debug)]
 pub struct Dns {
-    hosts: PathBuf,
-    resolv_conf: PathBuf,
+    hosts: Watched<Hosts>,
+    resolver: Watched<Resolver>,
     policy: Policy,
-    room: Semaphore,
+    places: Places,
+    by_system: Arc<Semaphore>,
 }
 
 /// Over which transport a question came.
@@ -51,35 +60,38 @@ enum Transport {
 impl Dns {
     /// By these files of the host; they need not exist.
     pub fn new(hosts: PathBuf, resolv_conf: PathBuf, policy: Policy) -> Self {
-        Self { hosts, resolv_conf, policy, room: Semaphore::new(MOST) }
+        let resolver = Watched::new(resolv_conf, |text| files::resolver(&text));
+        let by_system = Arc::new(Semaphore::new(MOST_BY_SYSTEM));
+        Self { hosts: Watched::new(hosts, Hosts::new), resolver, policy, places: Places::new(MOST), by_system }
     }
 
     /// The host's search domains.
     pub fn search(&self) -> Vec<String> {
-        files::resolver(&read(&self.resolv_conf)).search
+        self.resolver.read_now().search
     }
 
     /// Takes a question from `guest` to `gateway`; the answer goes out when there is one. Called inside a tokio runtime.
     pub fn receive(self: &Arc<Self>, question: &[u8], guest: SocketAddr, gateway: SocketAddr, egress: &Egress) {
-        let (dns, egress, question) = (Arc::clone(self), egress.clone(), question.to_vec());
-        if self.room.available_permits() == 0 {
+        if question.len() > LONGEST {
             return;
         }
+        let (dns, egress, question) = (Arc::clone(self), egress.clone(), question.to_vec());
+        let Some(place) = self.places.take(guest.ip()) else { return };
         tokio::spawn(async move {
-            let Ok(_permit) = dns.room.try_acquire() else { return };
-            if let Some(answer) = dns.resolve(&question, Transport::Datagram).await {
+            if let Some(answer) = place.during(dns.resolve(&question, Transport::Datagram)).await {
                 egress.udp(gateway, guest, &answer);
             }
         });
     }
 
-    /// Answers questions on a stream until it ends.
-    pub async fn serve_stream(&self, mut stream: impl AsyncRead + AsyncWrite + Unpin) {
+    /// Answers `asker`'s questions on a stream until it ends.
+    pub async fn serve_stream(&self, mut stream: impl AsyncRead + AsyncWrite + Unpin, asker: IpAddr) {
         // An error, an end and a long silence are the same here.
         while let Ok(Ok(Some(question))) = timeout(IDLE, upstream::read(&mut stream)).await {
-            let Ok(_permit) = self.room.acquire().await else { return };
-            let Some(answer) = self.resolve(&question, Transport::Stream).await else { return };
-            if upstream::write(&mut stream, &answer).await.is_err() {
+            // The place is for the question alone: whoever does not read its answers keeps nobody else from asking.
+            let Some(place) = self.places.take(asker) else { return };
+            let Some(answer) = place.during(self.resolve(&question, Transport::Stream)).await else { return };
+            if !matches!(timeout(IDLE, upstream::write(&mut stream, &answer)).await, Ok(Ok(()))) {
                 return;
             }
         }
@@ -90,14 +102,14 @@ impl Dns {
             Ok(query) => query,
             Err(code) => return message::refuse(bytes, code?),
         };
-        if let Some(addresses) = self.own(&query) {
+        if let Some(addresses) = self.own(&query).await {
             return Some(query.answer(&addresses));
         }
-        let servers = files::resolver(&read(&self.resolv_conf)).servers;
+        let servers = &self.resolver.get().await.servers;
         let answer = match transport {
-            _ if servers.is_empty() => return Some(by_system(&query).await),
-            Transport::Datagram => upstream::ask(&servers, &query, bytes).await,
-            Transport::Stream => upstream::ask_stream(&servers, &query, bytes).await,
+            _ if servers.is_empty() => return Some(self.by_system(&query).await),
+            Transport::Datagram => upstream::ask(servers, &query, bytes).await,
+            Transport::Stream => upstream::ask_stream(servers, &query, bytes).await,
         };
         Some(match (answer, transport) {
             (None, _) => query.fail(Code::Server),
@@ -108,7 +120,7 @@ impl Dns {
     }
 
     /// The addresses of a name that needs no name server.
-    fn own(&self, query: &Query<'_>) -> Option<Vec<IpAddr>> {
+    async fn own(&self, query: &Query<'_>) -> Option<Vec<IpAddr>> {
         if !query.is_internet() {
             return None;
         }
@@ -118,7 +130,7 @@ impl Dns {
             "gateway.docker.internal" => return Some(vec![plan::GATEWAY_V4.into()]),
             _ => {}
         }
-        let found = files::addresses(&read(&self.hosts), &query.name);
+        let found = self.hosts.get().await.addresses(&query.name);
         if found.is_empty() || !query.is_for_address() {
             return None;
         }
@@ -135,35 +147,31 @@ impl Dns {
 
     /// What containers see of the host's loopback.
     fn alias(&self) -> Option<IpAddr> {
-        self.policy.host_access.then_some(plan::HOST_V4.into())
+        (self.policy.host_access != HostAccess::No).then_some(plan::HOST_V4.into())
     }
-}
 
-/// On a host whose list of name servers is no file: by the system's own resolver, which knows addresses only.
-async fn by_system(query: &Query<'_>) -> Vec<u8> {
-    if !query.is_for_address() {
-        return query.fail(Code::NotImplemented);
-    }
-    let name = query.name.clone();
-    match tokio::net::lookup_host((name.as_str(), 0)).await {
-        Ok(found) => query.answer(&found.map(|address| address.ip()).collect::<Vec<_>>()),
-        Err(error) => {
-            tracing::debug!(name, %error, "the system does not resolve a name");
-            query.fail(Code::Server)
+    /// On a host whose list of name servers is no file: by the system's own resolver, which knows addresses only.
+    async fn by_system(&self, query: &Query<'_>) -> Vec<u8> {
+        if !query.is_for_address() {
+            return query.fail(Code::NotImplemented);
+        }
+        let (name, room) = (query.name.clone(), Arc::clone(&self.by_system));
+        // Its thread cannot be stopped, so its room is taken until it is done, whoever waits for it.
+        let found = tokio::spawn(async move {
+            let _room = room.acquire_owned().await.map_err(std::io::Error::other)?;
+            Ok(tokio::net::lookup_host((name.as_str(), 0)).await?.map(|address| address.ip()).collect::<Vec<_>>())
+        });
+        match found.await.unwrap_or_else(|panicked| Err(std::io::Error::other(panicked))) {
+            Ok(found) => query.answer(&found),
+            Err(error) => {
+                tracing::debug!(name = query.name, %error, "the system does not resolve a name");
+                query.fail(Code::Server)
+            }
         }
     }
 }
 
-/// A file's text; nothing if there is none.
-fn read(path: &std::path::Path) -> String {
-    use std::io::Read;
-    let mut bytes = Vec::new();
-    if let Ok(file) = std::fs::File::open(path) {
-        // Half a file is better than none.
-        let _ = file.take(LONGEST_FILE).read_to_end(&mut bytes);
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
+#[cfg(test)]
+mod table;
 #[cfg(test)]
 mod tests;

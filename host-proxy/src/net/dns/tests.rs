@@ -18,6 +18,7 @@ fn lab(hosts: &str, resolv_conf: &str, host_access: bool) -> Lab {
     let (hosts_path, resolv_path) = (files.path().join("hosts"), files.path().join("resolv.conf"));
     std::fs::write(&hosts_path, hosts).unwrap();
     std::fs::write(&resolv_path, resolv_conf).unwrap();
+    let host_access = if host_access { HostAccess::All } else { HostAccess::No };
     Lab { dns: Dns::new(hosts_path, resolv_path, Policy { host_access }), _files: files }
 }
 
@@ -117,7 +118,7 @@ async fn questions_on_a_stream_are_answered_one_after_another() {
         }
         drop(near);
     };
-    tokio::join!(lab.dns.serve_stream(far), asking);
+    tokio::join!(lab.dns.serve_stream(far, plan::GUEST_V4.into()), asking);
 }
 
 #[tokio::test]
@@ -126,4 +127,53 @@ async fn a_question_that_nobody_answers_gets_an_error_at_once_when_all_servers_r
     let gone = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap().local_addr().unwrap();
     let asked = query(1, "a.example", TYPE_A);
     assert_eq!(upstream::ask(&[gone], &Query::parse(&asked).unwrap(), &asked).await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn n8_whoever_does_not_read_its_answers_loses_the_stream_and_keeps_no_place() {
+    let lab = lab("192.0.2.7 build\n", "", true);
+    // Less room than an answer needs.
+    let (mut near, far) = tokio::io::duplex(30);
+    let asking = async {
+        upstream::write(&mut near, &query(1, "build", TYPE_A)).await.unwrap();
+        tokio::time::sleep(IDLE / 2).await;
+        assert_eq!(format!("{:?}", lab.dns.places), "Places(0)", "a place is held while nobody reads");
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = lab.dns.serve_stream(far, plan::GUEST_V4.into()) => {}
+        () = asking => {}
+        () = tokio::time::sleep(3 * IDLE) => panic!("the stream is still served"),
+    }
+}
+
+#[tokio::test]
+async fn n8_a_hundred_thousand_unanswered_questions_of_one_container_keep_no_other_from_asking() {
+    // Takes every question and never answers.
+    let silent = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let mut lab = lab("192.0.2.7 build\n", &silent.local_addr().unwrap().to_string(), true);
+    let path = lab._files.path().join("resolv.conf");
+    lab.dns.resolver =
+        Watched::new(path, |text| Resolver { servers: text.parse().into_iter().collect(), search: Vec::new() });
+    let (dns, (guest, link)) = (Arc::new(lab.dns), lighter_vmm::virtio::net::ends());
+    let egress = Egress::new(link.sender());
+    let gateway = SocketAddr::from((plan::GATEWAY_V4, plan::DNS_PORT));
+    for id in 0..100_000u32 {
+        let question = query(id as u16, &format!("n{id}.example"), TYPE_A);
+        dns.receive(&question, SocketAddr::from(([172, 17, 0, 66], 5000)), gateway, &egress);
+        if id % 1000 == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+    assert_eq!(format!("{:?}", dns.places), format!("Places({MOST})"));
+    for port in 5000..5020 {
+        dns.receive(&query(7, "build", TYPE_A), SocketAddr::from(([172, 17, 0, 3], port)), gateway, &egress);
+        let frame = loop {
+            match guest.next_frame() {
+                Some(frame) => break frame,
+                None => tokio::time::sleep(std::time::Duration::from_millis(1)).await,
+            }
+        };
+        assert!(frame.bytes.ends_with(&[192, 0, 2, 7]), "port {port}");
+    }
 }

@@ -9,6 +9,7 @@
 //!      │                                                   ├──both, and all delivered──► over
 //!      ├─────far side's end───► FIN to the guest ──────────┘
 //!      ├──RST of the guest, or its silence──► far side reset
+//!      ├──its place is given away──► far side reset, RST to the guest
 //!      └──far side's error──► RST to the guest
 //! ```
 
@@ -68,6 +69,8 @@ pub struct Flow<F> {
     far: F,
     inbox: Inbox,
     ends: Ends,
+    /// The router has given the place away.
+    displaced: bool,
     timer: Pin<Box<Sleep>>,
     began: Instant,
 }
@@ -76,7 +79,8 @@ impl<F: Far> Flow<F> {
     /// Joins the two; `stack` holds the SYN.
     pub fn new(stack: Stack, far: F, inbox: Inbox) -> Self {
         let timer = Box::pin(tokio::time::sleep(LONGEST));
-        Self { stack, far, inbox, ends: Ends::default(), timer, began: Instant::now() }
+        let (ends, began) = (Ends::default(), Instant::now());
+        Self { stack, far, inbox, ends, displaced: false, timer, began }
     }
 
     /// Moves bytes until both sides have ended or one is broken.
@@ -102,9 +106,13 @@ impl<F: Far> Flow<F> {
             if !self.is_frozen() {
                 self.stack.round(now);
             }
-            if self.is_greeting() && self.began.elapsed() >= HANDSHAKE {
+            let late = self.is_greeting() && self.began.elapsed() >= HANDSHAKE;
+            if (late || self.displaced) && !self.ends.broken {
                 self.far.reset();
                 self.break_off();
+            }
+            if !self.is_greeting() {
+                self.inbox.stands();
             }
             busy |= self.outwards(cx);
             busy |= self.inwards(cx);
@@ -120,7 +128,13 @@ impl<F: Far> Flow<F> {
     /// The guest's packets, into the stack.
     fn take_packets(&mut self, cx: &mut Context<'_>) -> bool {
         let mut busy = false;
-        while let Poll::Ready(Some(packet)) = self.inbox.poll_next(cx) {
+        while !self.displaced
+            && let Poll::Ready(packet) = self.inbox.poll_next(cx)
+        {
+            let Some(packet) = packet else {
+                self.displaced = true;
+                return true;
+            };
             // The first one opened the connection; another one is its repetition, or noise.
             // Behind the end there is nothing to be said.
             if !super::is_syn(&packet) && !self.is_frozen() {

@@ -5,26 +5,31 @@
 //!   SYN ──► Opening ──connected──► joined (`flow`) ──► over
 //!              ├──refused──► RST
 //!              ├──unreachable, forbidden──► ICMP
-//!              └──RST of the guest──► given up
+//!              ├──RST of the guest──► given up
+//!              └──its place is given away──► over, without a word
 //! ```
-//! Bounds: [`MOST`] connections. The first [`ROOMY`] of them have buffers of 256 KiB each way, the others of 32 KiB, so a guest
-//! takes 360 MiB at worst, and only if it leaves every buffer full. SYNs beyond are dropped, which the log says.
+//! Bounds: [`MOST_OPENING`] connections that are not joined yet, [`MOST`] others, [`MOST_NAMES`] to the name server, each in
+//! a [`Table`] with its rule who gives way. So a flood of SYNs to a black hole takes places from itself, and none from
+//! connections that stand. SYNs that are refused a place are dropped, which the log says. Memory: [`MEMORY`] for all together,
+//! taken when a connection stands; the first ones get large buffers, and the fuller it is the smaller they are.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::Duration;
 
 use lighter_vmm::rate_limit::RateLimit;
 
+use super::budget::{Budget, Share};
 use super::datagram::Egress;
 use super::dns::Dns;
 use super::icmp::Unreachable;
 use super::packet::{Packet, TCP};
 use super::plan;
 use super::policy::{Policy, Verdict};
+use super::table::{Admission, Table};
 
 mod flow;
 mod inbox;
@@ -38,24 +43,47 @@ use open::Failure;
 use reply::is_syn;
 use stack::{Buffers, Stack};
 
-/// Most connections at the same time.
+/// Most connections that stand.
 const MOST: usize = 4096;
-/// So many have large buffers.
-const ROOMY: usize = 256;
-const LARGE: Buffers = Buffers(256 << 10);
-const SMALL: Buffers = Buffers(32 << 10);
+/// Most connections that are being opened: the far side has not answered, or the guest not its answer.
+const MOST_OPENING: usize = 512;
+/// Most connections to the name server.
+const MOST_NAMES: usize = 64;
+/// After this an idle connection may be replaced by another of the same container. Keep-alives count as signs of life.
+const IDLE: Duration = Duration::from_secs(150);
+/// As [`IDLE`], for one that is being opened.
+const IDLE_OPENING: Duration = Duration::from_secs(10);
+
+/// Buffers for the name server are not larger.
+const NAMES: usize = 32 << 10;
+
+/// Bytes for all connections together.
+pub(super) const MEMORY: usize = 288 << 20;
+/// Buffers by what they leave of [`MEMORY`]: the last ones are so small that [`MOST`] connections find room.
+const SIZES: [(Buffers, usize); 3] =
+    [(Buffers(256 << 10), 192 << 20), (Buffers(32 << 10), 128 << 20), (Buffers(8 << 10), 0)];
 
 /// The guest's address and the far one.
 type Key = (SocketAddr, SocketAddr);
 
 /// All connections.
 pub struct Connections {
-    flows: HashMap<Key, Letterbox>,
+    flows: Table<Key, Letterbox>,
+    opening: Table<Key, Letterbox>,
+    names: Table<Key, ()>,
     tasks: JoinSet<()>,
-    over: mpsc::UnboundedReceiver<Key>,
-    tell_over: mpsc::UnboundedSender<Key>,
+    news: mpsc::UnboundedReceiver<News>,
+    tell: mpsc::UnboundedSender<News>,
     surroundings: Surroundings,
     full: RateLimit,
+}
+
+/// What a connection's task tells: at most two messages each, so there are never many.
+enum News {
+    /// Both sides have answered.
+    Stands(Key),
+    /// The task has ended.
+    Over(Key),
 }
 
 /// What every connection needs.
@@ -64,15 +92,26 @@ struct Surroundings {
     egress: Egress,
     policy: Policy,
     dns: Arc<Dns>,
+    /// For buffers.
+    memory: Budget,
+    /// For packets that wait.
+    queues: Budget,
 }
 
 impl Connections {
-    /// None yet.
-    pub fn new(egress: Egress, policy: Policy, dns: Arc<Dns>) -> Self {
-        let (tell_over, over) = mpsc::unbounded_channel();
-        let surroundings = Surroundings { egress, policy, dns };
-        let full = RateLimit::default();
-        Self { flows: HashMap::new(), tasks: JoinSet::new(), over, tell_over, surroundings, full }
+    /// None yet. `queues` is for packets that wait.
+    pub fn new(egress: Egress, policy: Policy, dns: Arc<Dns>, queues: Budget) -> Self {
+        let (tell, news) = mpsc::unbounded_channel();
+        Self {
+            flows: Table::new(MOST, IDLE),
+            opening: Table::new(MOST_OPENING, IDLE_OPENING),
+            names: Table::new(MOST_NAMES, IDLE_OPENING),
+            tasks: JoinSet::new(),
+            news,
+            tell,
+            surroundings: Surroundings { egress, policy, dns, memory: Budget::new(MEMORY), queues },
+            full: RateLimit::default(),
+        }
     }
 
     /// Takes a TCP packet of the guest. Called inside a tokio runtime.
@@ -80,12 +119,17 @@ impl Connections {
         self.tidy();
         let Some((source, destination)) = reply::ports(packet.payload()) else { return };
         let key = (SocketAddr::new(packet.source, source), SocketAddr::new(packet.destination, destination));
-        let packet = match self.flows.get(&key) {
+        // A SYN that is repeated keeps nothing alive, so only those that stand are heard.
+        let letterbox = match self.flows.hear(&key) {
+            Some(letterbox) => Some(&*letterbox),
+            None => self.opening.get(&key),
+        };
+        let packet = match letterbox {
             None => packet,
             Some(letterbox) => match letterbox.put(packet) {
                 Ok(()) => return,
                 Err(Gone(packet)) => {
-                    self.flows.remove(&key);
+                    self.forget(&key);
                     packet
                 }
             },
@@ -99,30 +143,69 @@ impl Connections {
     }
 
     fn open(&mut self, key: Key, syn: Packet) {
-        if self.flows.len() >= MOST {
+        // Without a share it is one SYN of far too many.
+        let Some(share) = self.surroundings.queues.take(syn.held()) else { return };
+        if !self.has_place(key) {
             if let Some(held_back) = self.full.allow() {
-                tracing::warn!(limit = MOST, held_back, "Containers have too many TCP connections; new ones wait");
+                tracing::warn!(container = %key.0.ip(), held_back, "A container has too many TCP connections; new ones wait");
             }
             return;
         }
-        let buffers = if self.flows.len() < ROOMY { LARGE } else { SMALL };
-        let (letterbox, inbox) = inbox();
-        self.flows.insert(key, letterbox);
+        let (letterbox, inbox) = inbox(&self.surroundings.queues, Some(Standing { key, tell: self.tell.clone() }));
+        // A letterbox that is dropped ends its connection.
+        if let Admission::Refused(_) = self.opening.admit(key, letterbox) {
+            self.names.remove(&key);
+            return;
+        }
         let surroundings = self.surroundings.clone();
-        let over = Over { key, tell: self.tell_over.clone() };
+        let over = Over { key, tell: self.tell.clone() };
         self.tasks.spawn(async move {
             let _over = over;
-            surroundings.serve(key.1, syn, inbox, buffers).await;
+            surroundings.serve(key.1, (syn, share), inbox).await;
         });
     }
 
-    /// Forgets connections that are over.
+    /// Whether a connection has a place once it stands; the name server's have theirs from the beginning.
+    fn has_place(&mut self, key: Key) -> bool {
+        if plan::is_gateway(key.1.ip()) && key.1.port() == plan::DNS_PORT {
+            return match self.names.admit(key, ()) {
+                Admission::Room => true,
+                Admission::Instead(other, ()) => {
+                    self.forget(&other);
+                    true
+                }
+                Admission::Refused(()) => false,
+            };
+        }
+        self.flows.would_admit(&key)
+    }
+
+    fn forget(&mut self, key: &Key) {
+        self.flows.remove(key);
+        self.opening.remove(key);
+        self.names.remove(key);
+    }
+
+    /// Hears what the tasks have to tell.
     fn tidy(&mut self) {
         while self.tasks.try_join_next().is_some() {}
-        while let Ok(key) = self.over.try_recv() {
-            // The task's inbox is gone; a new connection between the same ports has another.
-            if self.flows.get(&key).is_some_and(Letterbox::is_abandoned) {
-                self.flows.remove(&key);
+        while let Ok(news) = self.news.try_recv() {
+            match news {
+                News::Stands(key) => {
+                    if let Some(letterbox) = self.opening.remove(&key) {
+                        // Whoever gives way, this one or another, ends when its letterbox is dropped.
+                        if let Admission::Instead(other, _) = self.flows.admit(key, letterbox) {
+                            self.names.remove(&other);
+                        }
+                    }
+                }
+                News::Over(key) => {
+                    // The task's inbox is gone; a new connection between the same ports has another.
+                    let letterbox = self.flows.get(&key).or_else(|| self.opening.get(&key));
+                    if letterbox.is_none_or(Letterbox::is_abandoned) {
+                        self.forget(&key);
+                    }
+                }
             }
         }
     }
@@ -131,50 +214,78 @@ impl Connections {
 /// Tells that a connection is over, however its task ends.
 struct Over {
     key: Key,
-    tell: mpsc::UnboundedSender<Key>,
+    tell: mpsc::UnboundedSender<News>,
 }
 
 impl Drop for Over {
     fn drop(&mut self) {
         // Nobody listens any more when the network is taken down.
-        let _ = self.tell.send(self.key);
+        let _ = self.tell.send(News::Over(self.key));
+    }
+}
+
+/// Tells that both sides of a connection have answered.
+struct Standing {
+    key: Key,
+    tell: mpsc::UnboundedSender<News>,
+}
+
+impl Standing {
+    fn tell(self) {
+        // Nobody listens any more when the network is taken down.
+        let _ = self.tell.send(News::Stands(self.key));
     }
 }
 
 impl Surroundings {
     /// From the SYN to the end.
-    async fn serve(&self, far: SocketAddr, syn: Packet, mut inbox: Inbox, buffers: Buffers) {
+    async fn serve(&self, far: SocketAddr, (syn, share): (Packet, Share), mut inbox: Inbox) {
         let refuse = |failure: Failure| failure.tell(&syn, &self.egress);
-        let connecting = async {
-            match self.policy.judge(far.ip()) {
-                Verdict::Host => open::loopback(far.port()).await,
-                _ => open::outside(far, self.policy.host_access).await,
-            }
-        };
-        match self.policy.judge(far.ip()) {
+        let verdict = self.policy.judge_port(far);
+        match verdict {
             Verdict::Silent => return,
             Verdict::Prohibited => return refuse(Failure::Unreachable(Unreachable::Prohibited)),
             Verdict::Nobody => return refuse(Failure::Unreachable(Unreachable::Host)),
             Verdict::Gateway if far.port() == plan::DNS_PORT => {
-                let (near, served) = tokio::io::duplex(SMALL.0);
-                let stack = self.stack(syn, far, SMALL);
-                tokio::join!(Flow::new(stack, near, inbox).run(&self.egress), self.dns.serve_stream(served));
+                let Some((buffers, _memory)) = self.buffers() else { return };
+                let buffers = Buffers(buffers.0.min(NAMES));
+                let (near, served) = tokio::io::duplex(buffers.0);
+                let asker = syn.source;
+                let stack = self.stack(syn, far, buffers);
+                drop(share);
+                tokio::join!(Flow::new(stack, near, inbox).run(&self.egress), self.dns.serve_stream(served, asker));
                 return;
             }
             Verdict::Gateway => return refuse(Failure::Refused),
             Verdict::Host | Verdict::Outside => {}
         }
+        let connecting = async {
+            match verdict {
+                Verdict::Host => open::loopback(far.port()).await,
+                _ => open::outside(far, self.policy.host_access).await,
+            }
+        };
         let connected = tokio::select! {
             connected = connecting => connected,
-            () = given_up(&mut inbox) => return,
+            () = given_up(&syn, &mut inbox) => return,
         };
         match connected {
-            Ok(stream) => Flow::new(self.stack(syn, far, buffers), stream, inbox).run(&self.egress).await,
+            Ok(stream) => {
+                let Some((buffers, _memory)) = self.buffers() else { return refuse(Failure::Refused) };
+                let stack = self.stack(syn, far, buffers);
+                drop(share);
+                Flow::new(stack, stream, inbox).run(&self.egress).await;
+            }
             Err(error) => {
                 tracing::debug!(%far, %error, "a connection of the guest was not made");
                 refuse(Failure::of(&error));
             }
         }
+    }
+
+    /// The largest buffers that leave enough for others.
+    fn buffers(&self) -> Option<(Buffers, Share)> {
+        SIZES.iter().find_map(|&(size, floor)| Some((size, self.memory.take_above(Stack::price(size), floor)?)))
     }
 
     fn stack(&self, syn: Packet, far: SocketAddr, buffers: Buffers) -> Stack {
@@ -183,10 +294,11 @@ impl Surroundings {
     }
 }
 
-/// Waits until the guest breaks off; repetitions of its SYN are dropped.
-async fn given_up(inbox: &mut Inbox) {
+/// Waits until the guest breaks off, or until the place is given away; repetitions of its SYN are dropped.
+async fn given_up(syn: &Packet, inbox: &mut Inbox) {
     while let Some(packet) = inbox.next().await {
-        if reply::is_rst(&packet) {
+        // Others could guess the ports, but not the sequence number.
+        if reply::is_rst(&packet) && reply::follows(&packet, syn) {
             return;
         }
     }

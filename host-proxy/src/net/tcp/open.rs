@@ -12,6 +12,7 @@ use super::reply;
 use crate::net::datagram::Egress;
 use crate::net::icmp::{self, Unreachable};
 use crate::net::packet::{Packet, TCP};
+use crate::net::policy::HostAccess;
 use crate::net::reach;
 
 /// A peer that a dead network hides is found out after some minutes, as the guest's own probes end here.
@@ -68,14 +69,12 @@ fn is_shortage(number: i32) -> bool {
     [24, 23, 12, 105, 55].contains(&number)
 }
 
-/// Connects to an address of the world. `host_access` says whether it may be one of the host's own.
-pub async fn outside(address: SocketAddr, host_access: bool) -> io::Result<TcpStream> {
-    reach::check(address, host_access)?;
+/// Connects to an address of the world. `access` says whether it may be one of the host's own.
+pub async fn outside(address: SocketAddr, access: HostAccess) -> io::Result<TcpStream> {
+    reach::check(address, access)?;
     let stream = TcpStream::connect(address).await?;
-    // Routes may have changed since the check.
-    if !host_access && stream.local_addr()?.ip() == address.ip() {
-        return Err(ErrorKind::PermissionDenied.into());
-    }
+    // The host may have got an address since the check.
+    reach::check(address, access)?;
     Ok(prepared(stream))
 }
 

@@ -28,6 +28,15 @@ pub fn is_rst(packet: &Packet) -> bool {
     packet.payload().get(13).is_some_and(|flags| flags & RST != 0)
 }
 
+/// Whether a packet's sequence number is what comes after that of `syn`, as one has that knows the connection.
+pub fn follows(packet: &Packet, syn: &Packet) -> bool {
+    let sequence = |packet: &Packet| packet.payload().get(4..8)?.try_into().ok().map(u32::from_be_bytes);
+    match (sequence(packet), sequence(syn)) {
+        (Some(sequence), Some(first)) => sequence == first || sequence == first.wrapping_add(1),
+        _ => false,
+    }
+}
+
 /// The reset that answers a segment which belongs to no connection; `None` for one that is a reset itself.
 pub fn reset(segment: &[u8]) -> Option<Vec<u8>> {
     let (source, destination) = ports(segment)?;

@@ -24,6 +24,12 @@ const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// takes a longer one over IPv6 for one that needs fragments, and drops it each time.
 const LARGEST_ROW: NonZeroUsize = NonZeroUsize::new(plan::MTU as usize).expect("it is not zero");
 
+/// Frames that are made in one round, in bytes, before one more is not begun: they are copies of what is in the buffer, and wait
+/// until the guest takes them.
+const ROUND: usize = 64 << 10;
+/// Bytes for everything of a connection but its buffers and frames: its task, socket, timers, and what waits unread.
+const REST: usize = 12 << 10;
+
 /// Bytes for each direction of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Buffers(pub usize);
@@ -37,6 +43,12 @@ pub struct Stack {
 }
 
 impl Stack {
+    /// Most bytes that a connection with such buffers takes: two buffers, and the frames of a round.
+    pub const fn price(Buffers(size): Buffers) -> usize {
+        let frames = if size < ROUND { size } else { ROUND + LARGEST_ROW.get() };
+        2 * size + frames + REST
+    }
+
     /// The socket that answers `syn` as `far`, listening already. `seed` makes its sequence numbers unpredictable.
     pub fn new(syn: Packet, far: SocketAddr, buffers: Buffers, accepts: Accepts, seed: u64) -> Self {
         let mut wire = Wire { received: VecDeque::from([syn]), sent: Vec::new(), accepts };
@@ -109,6 +121,8 @@ impl Device for Wire {
     }
 
     fn transmit(&mut self, _now: Instant) -> Option<Sending<'_>> {
+        let made: usize = self.sent.iter().map(|frame| frame.bytes.len()).sum();
+        (made < ROUND).then_some(())?;
         Some(Sending::new(&mut self.sent, self.accepts))
     }
 

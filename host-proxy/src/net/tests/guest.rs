@@ -14,10 +14,10 @@ use smoltcp::time::Instant;
 use smoltcp::wire::{HardwareAddress, IpCidr, IpEndpoint};
 
 use super::super::packet::{ETHERNET, Packet, TYPE_IPV4, TYPE_IPV6};
-use super::super::{NameFiles, Network, Policy, checksum, datagram, plan};
+use super::super::{HostAccess, NameFiles, Network, Policy, checksum, datagram, plan};
 
 /// How long a test waits before it fails.
-pub const DEADLINE: Duration = Duration::from_secs(30);
+pub const DEADLINE: Duration = Duration::from_secs(120);
 /// Everything that Linux negotiates.
 pub const LINUX: u64 = header::F_GUEST_CSUM | header::F_GUEST_TSO4 | header::F_GUEST_TSO6 | header::F_MRG_RXBUF;
 
@@ -53,6 +53,7 @@ impl Guest {
         let files = NameFiles { hosts: names.path().join("hosts"), resolv_conf: names.path().join("resolv.conf") };
         std::fs::write(&files.hosts, hosts).unwrap();
         let (end, link) = ends();
+        let host_access = if host_access { HostAccess::Unprivileged } else { HostAccess::No };
         let network = Network::behind(link, Policy { host_access }, files);
         let kick = Arc::new(Kick::default());
         end.plug(Arc::clone(&kick), features);
@@ -161,6 +162,11 @@ impl Guest {
     pub async fn other(&mut self, what: &str) -> Packet {
         self.until(what, |guest| !guest.wire.others.is_empty()).await;
         self.wire.others.remove(0)
+    }
+
+    /// Whether TCP packets are kept from now on for [`raw_tcp`](Self::raw_tcp) instead of being given to the client.
+    pub fn keep_tcp(&mut self, keep: bool) {
+        self.wire.log = keep.then(Vec::new);
     }
 
     /// Keeps TCP packets for [`raw_tcp`](Self::raw_tcp) instead of giving them to the client.

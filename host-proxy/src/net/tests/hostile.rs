@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
-use super::super::packet::{ICMP_V4, TCP};
+use super::super::packet::{ETHERNET, ICMP_V4, TCP};
 use super::super::{checksum, icmp, plan};
 use super::guest::{Guest, LINUX, packet};
 
@@ -83,6 +83,56 @@ async fn is_alive(guest: &mut Guest) {
     guest.send_ip(&packet(plan::GUEST_V4.into(), gateway, ICMP_V4, &request)).await;
     let reply = guest.other("the echo").await;
     assert_eq!(icmp::reply(gateway, reply.payload()), Some(echo));
+}
+
+#[tokio::test]
+async fn n4_nobody_serves_dhcp_so_there_are_no_leases_to_exhaust() {
+    let mut guest = Guest::new(LINUX, true, "").without_client();
+    // BOOTREQUEST, magic, DISCOVER, and an option that goes beyond the end.
+    let mut discover = vec![1, 1, 6, 0];
+    discover.resize(236, 0);
+    discover.extend_from_slice(&[99, 130, 83, 99, 53, 1, 1, 61, 255]);
+    for index in 0..10_000u16 {
+        discover[28..30].copy_from_slice(&index.to_be_bytes());
+        let broadcast = SocketAddr::from(([255, 255, 255, 255], 67));
+        let from: IpAddr = if index % 2 == 0 { [0, 0, 0, 0].into() } else { plan::GUEST_V4.into() };
+        let ip = packet(from, broadcast.ip(), 17, &super::guest::udp(from, 68, broadcast, &discover));
+        guest.send_ip(&ip).await;
+    }
+    is_alive(&mut guest).await;
+    assert!(guest.raw_tcp().is_empty() && guest.others().is_empty());
+}
+
+#[tokio::test]
+async fn n3_a_flood_of_arp_is_answered_as_far_as_the_guest_takes_answers_and_no_further() {
+    let mut guest = Guest::new(LINUX, true, "").without_client();
+    let mut request = [&[0xff; 6][..], &plan::GUEST_MAC, &[8, 6, 0, 1, 8, 0, 6, 4, 0, 1], &plan::GUEST_MAC].concat();
+    request.extend_from_slice(&plan::GUEST_V4.octets());
+    request.extend_from_slice(&[0; 6]);
+    request.extend_from_slice(&plan::GATEWAY_V4.octets());
+    for _ in 0..20_000 {
+        guest.send_frame(request.clone()).await;
+    }
+    let mut waiting = 0;
+    while guest.end.next_frame().is_some() {
+        waiting += 1;
+    }
+    assert!((1..=lighter_vmm::virtio::net::QUEUED_FRAMES).contains(&waiting), "{waiting}");
+    is_alive(&mut guest).await;
+}
+
+#[tokio::test]
+async fn n1_short_and_long_frames_are_no_reason_to_fall_over() {
+    let mut guest = Guest::new(LINUX, true, "").without_client();
+    for length in (0..=ETHERNET + 60).chain([1514, 1515, 65_535, 65_553]) {
+        for kind in [[8, 0], [8, 6], [0x86, 0xdd]] {
+            let mut bytes = [&plan::GATEWAY_MAC[..], &plan::GUEST_MAC, &kind].concat();
+            bytes.resize(length, 0x45);
+            guest.send_frame(bytes).await;
+        }
+    }
+    is_alive(&mut guest).await;
+    assert!(guest.raw_tcp().is_empty() && guest.others().is_empty());
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Linux and macOS.
 
 /// Unix sockets with peer checks.
+pub mod addresses;
 pub mod endpoint;
 /// Private directories and files, host memory.
 pub mod files;

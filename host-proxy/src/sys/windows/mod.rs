@@ -1,6 +1,7 @@
 //! Windows.
 
 /// Named pipes.
+pub mod addresses;
 pub mod endpoint;
 /// Private directories and files.
 pub mod files;
