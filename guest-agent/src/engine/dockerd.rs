@@ -26,7 +26,9 @@ pub fn command() -> Command {
     command.arg(format!("--host=unix://{DOCKER_SOCKET}"));
     command.arg(format!("--containerd={}", paths::CONTAINERD_SOCKET));
     command.args(["--data-root=/var/lib/docker", "--exec-root=/run/docker", "--pidfile=/run/docker.pid"]);
-    command.args(["--storage-driver=overlay2", "--group=0", "--userland-proxy=false"]);
+    command.args(["--storage-driver=overlay2", "--group=0"]);
+    // Ours asks the host to listen; dockerd starts one for each published port.
+    command.args(["--userland-proxy=true", &format!("--userland-proxy-path={}", paths::DOCKER_PROXY)]);
     // The agent's own deadline is the host's choice and comes after this one.
     command.arg("--shutdown-timeout=600");
     // Its start makes much garbage and keeps little: fewer collections save a third of the time, and it gives back later.
