@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 use lighter_protocol::{Port, Publish, Published, ports};
 use rustix::event::{PollFd, PollFlags};
 use rustix::net::sockopt::socket_peercred;
+use rustix::process::Uid;
 
 use crate::frames::{FrameError, Frames};
 use crate::sys::vsock;
@@ -49,7 +50,7 @@ pub fn serve(secret: String) -> io::Result<()> {
         let host = u32::try_from(ports::HOST_CID).expect("the host's context id is 2");
         vsock::dial(host, ports::PUBLISH)
     };
-    accept(listener, secret, dial)
+    accept(listener, Uid::ROOT, secret, dial)
 }
 
 /// A socket that only root can open.
@@ -59,9 +60,10 @@ pub fn listen(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Serves `listener` for ever, in a new thread per port; `dial` opens a connection to the host.
+/// Serves processes of `owner` who come to `listener` for ever, in a new thread per port; `dial` opens a connection to the host.
 pub fn accept(
     listener: UnixListener,
+    owner: Uid,
     secret: String,
     dial: impl Fn() -> io::Result<OwnedFd> + Send + Sync + 'static,
 ) -> io::Result<()> {
@@ -69,7 +71,14 @@ pub fn accept(
     let accepting = move || {
         loop {
             match listener.accept() {
-                Ok((connection, _)) => start(&shared, connection),
+                Ok((connection, _)) => {
+                    // The socket's mode says the same; a descriptor that was passed on does not.
+                    if socket_peercred(&connection).is_ok_and(|peer| peer.uid == owner) {
+                        start(&shared, connection);
+                    } else {
+                        tracing::warn!("somebody else than root asked for a port");
+                    }
+                }
                 Err(error) => {
                     tracing::warn!(%error, "request for a port not accepted");
                     thread::sleep(PAUSE);
@@ -83,10 +92,6 @@ pub fn accept(
 type Shared<D> = Arc<(String, D, AtomicUsize)>;
 
 fn start<D: Fn() -> io::Result<OwnedFd> + Send + Sync + 'static>(shared: &Shared<D>, connection: UnixStream) {
-    // The socket's mode says the same; a descriptor that was passed on does not.
-    if !socket_peercred(&connection).is_ok_and(|peer| peer.uid.is_root()) {
-        return tracing::warn!("somebody who is not root asked for a port");
-    }
     if shared.2.fetch_add(1, Ordering::AcqRel) >= LIMIT {
         shared.2.fetch_sub(1, Ordering::AcqRel);
         return tracing::warn!(limit = LIMIT, "too many published ports, refusing one");

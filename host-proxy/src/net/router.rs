@@ -9,6 +9,7 @@ use lighter_vmm::virtio::net::{Frame, HostEnd, Offload};
 use super::datagram::Egress;
 use super::dns::Dns;
 use super::fragments::Fragments;
+use super::inward::Inward;
 use super::packet::{ETHERNET, ICMP_V4, ICMP_V6, Packet, TCP, TYPE_ARP, TYPE_IPV4, TYPE_IPV6, UDP};
 use super::ping::Pings;
 use super::policy::Policy;
@@ -21,6 +22,7 @@ pub struct Router {
     link: HostEnd,
     egress: Egress,
     fragments: Fragments,
+    inward: Inward,
     connections: Connections,
     datagrams: Datagrams,
     pings: Pings,
@@ -29,11 +31,12 @@ pub struct Router {
 
 impl Router {
     /// For the guest behind `link`.
-    pub fn new(link: HostEnd, policy: Policy, dns: Arc<Dns>) -> Self {
+    pub fn new(link: HostEnd, policy: Policy, dns: Arc<Dns>, inward: Inward) -> Self {
         let egress = Egress::new(link.sender());
         Self {
             link,
             fragments: Fragments::default(),
+            inward,
             connections: Connections::new(egress.clone(), policy, Arc::clone(&dns)),
             datagrams: Datagrams::new(egress.clone(), policy, dns),
             pings: Pings::new(egress.clone(), policy),
@@ -101,6 +104,8 @@ impl Router {
         if !vouched && !packet.is_checksum_valid() {
             return;
         }
+        // Answers to clients of published ports.
+        let Some(packet) = self.inward.receive(packet) else { return };
         match (packet.protocol, packet.source.is_ipv4()) {
             (TCP, _) => self.connections.receive(packet),
             (UDP, _) => self.datagrams.receive(packet),

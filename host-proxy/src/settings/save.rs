@@ -14,6 +14,7 @@ const FRESH: &str = "\
 # engine = \"auto\"   # auto, kvm, whp, hvf, software
 # answer_while_stopped = true   # answer `GET /_ping` and `GET /version` without starting a stopped machine
 # network = false   # whether containers can reach the world (being built: see the README)
+# publish = \"localhost\"   # who reaches `docker run -p 8080:80`: this host alone, or as-asked: every computer that reaches it
 # host_access = true   # whether they can reach this host, as host.docker.internal or by its own addresses
 ";
 
@@ -32,6 +33,7 @@ pub fn save(path: &Path, wishes: &Wishes) -> Result<(), SettingsError> {
         ("answer_while_stopped", wishes.answer_while_stopped.map(|choice| choice.to_string())),
         ("network", wishes.network.map(|choice| choice.to_string())),
         ("host_access", wishes.host_access.map(|choice| choice.to_string())),
+        ("publish", wishes.publish.map(|publish| format!("\"{}\"", publish.name()))),
     ];
     for (key, value) in values {
         if let Some(value) = value {

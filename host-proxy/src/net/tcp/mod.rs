@@ -28,15 +28,21 @@ use super::policy::{Policy, Verdict};
 
 mod flow;
 mod inbox;
+mod inward;
 mod open;
 mod reply;
 mod stack;
 
+pub use inbox::{Letterbox, inbox};
+pub use inward::{inward, reset};
+pub use reply::ports;
+pub use stack::Buffers;
+
 use flow::Flow;
-use inbox::{Gone, Inbox, Letterbox, inbox};
+use inbox::{Gone, Inbox};
 use open::Failure;
 use reply::is_syn;
-use stack::{Buffers, Stack};
+use stack::Stack;
 
 /// Most connections at the same time.
 const MOST: usize = 4096;

@@ -1,7 +1,7 @@
 //! The whole stack against a guest in memory: a TCP/IP stack of its own on the guest's end of the link, or frames made by hand.
 //! What plays the world are servers on this host's loopback, reached through the alias of the host.
 
-mod guest;
+pub(crate) mod guest;
 mod hostile;
 mod tcp;
 mod udp;
