@@ -88,7 +88,8 @@ async fn serve(mut calls: Box<dyn Incoming>, rules: Arc<Rules>) {
     let mut strangers = RateLimit::default();
     loop {
         tokio::select! {
-            call = calls.accept(), if callers.len() < MOST_CALLERS => {
+            // Some more than there may be ports, so that those hear why.
+            call = calls.accept(), if callers.len() < MOST_CALLERS && ports.len() < MOST_PORTS + MOST_CALLERS => {
                 // The machine is gone.
                 let Some(call) = call else { return };
                 let rules = Arc::clone(&rules);
@@ -129,8 +130,9 @@ async fn keep(mut call: BoxedStream, port: Port, rules: Arc<Rules>, room: bool) 
         Err(message) => {
             tracing::info!(?port, message, "A port is not published");
             let _ = frames::write(&mut call, &Published::Refused { message }).await;
-            // The caller's end; what it may still say is nobody's business.
-            return ended(&mut call).await;
+            // The caller's end, so that it has read why; it has no reason to take long.
+            drop(tokio::time::timeout(CALLER, ended(&mut call)).await);
+            return;
         }
     };
     let entry = open.address().map(|address| rules.list.add(address, &port));
