@@ -6,7 +6,7 @@ use std::path::Path;
 use lighter_protocol::{Boot, Event, paths};
 
 use crate::host::{self, Host};
-use crate::{Guest, cgroup, clock, data_disk, disks, engine, fatal, mounts, network, reaper, settings};
+use crate::{Guest, cgroup, clock, data_disk, disks, engine, fatal, mounts, network, publish, reaper, settings};
 
 /// What a failed stage says.
 type Failure = Box<dyn Error>;
@@ -15,7 +15,7 @@ type Failure = Box<dyn Error>;
 pub fn boot() -> Guest {
     stage("pid1", mounts::kernel());
     let pid1 = clock::uptime_ms();
-    let (host, orders) = stage("hello", greet());
+    let (host, orders, secret) = stage("hello", greet());
     fatal::tell(host.clone());
     host.report(&Event::Stage { name: "pid1".into(), uptime_ms: pid1 });
     host.stage("hello");
@@ -25,6 +25,8 @@ pub fn boot() -> Guest {
     let reaper = stage("reaper", reaper::Reaper::start());
     stage("data", data(&reaper, &host, &orders));
     host.stage("data");
+    // Before dockerd, which publishes the ports of containers that it restarts.
+    stage("ports", publish::serve(secret));
     let engine = stage("engine", engine::Engine::start(&reaper, &host));
     Guest { host, reaper, engine }
 }
@@ -34,9 +36,10 @@ fn stage<T, E: Into<Failure>>(name: &str, result: Result<T, E>) -> T {
     result.unwrap_or_else(|error| fatal::end(name, &*error.into()))
 }
 
-fn greet() -> Result<(Host, Boot), Failure> {
+fn greet() -> Result<(Host, Boot, String), Failure> {
     let secret = host::take_secret()?;
-    Ok(host::greet(host::dial()?, secret)?)
+    let (host, orders) = host::greet(host::dial()?, secret.clone())?;
+    Ok((host, orders, secret))
 }
 
 fn root() -> Result<(), Failure> {

@@ -47,6 +47,11 @@ pub mod ready;
 /// Two sockets joined.
 pub mod relay;
 
+/// dockerd's program for one published port.
+pub mod docker_proxy;
+/// Published ports, passed on to the host.
+pub mod publish;
+
 /// The clean end.
 pub mod shutdown;
 /// Calls without a safe form elsewhere.

@@ -14,6 +14,10 @@ pub const CONTAINERD_SOCKET: &str = "/run/containerd/containerd.sock";
 pub const CONTAINERD_CONFIG: &str = "/run/containerd/config.toml";
 /// On the data disk: the demo image has been loaded once, and may have been removed since.
 pub const DEMO_MARK: &str = "/data/lighter/demo-loaded";
+/// What dockerd runs for each published port: a link to the agent, which tells by that name what it is to be.
+pub const DOCKER_PROXY: &str = "/run/lighter/docker-proxy";
+/// Where that program asks the agent.
+pub const PUBLISH_SOCKET: &str = "/run/lighter/publish.sock";
 /// Where programs are looked for.
 pub const PROGRAMS: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// Where links in the read-only `/etc` point to.

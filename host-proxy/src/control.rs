@@ -6,6 +6,7 @@
 //! watch             → `stage` for each stage, past and to come, then one `status` when the machine runs or does not start
 //! start, restart    → as `watch`, after the machine was asked to live
 //! stop, kill        → `stage`…, then one `stopped`; with `quit`, the daemon's lock is free a moment later
+//! ports             → one `ports`
 //! guest             → the connection goes on as one to the guest's control port (a `Request`, a `Reply`, stream frames)
 //! ```
 
@@ -16,12 +17,16 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::forward::PublishedPort;
 use crate::frames::{self, FrameError};
 use crate::settings::Wishes;
 use crate::sys::endpoint::{self, Stream};
 
 /// How long a daemon may take for an answer that needs no waiting.
 const PATIENCE: Duration = Duration::from_secs(3);
+
+/// The same for an answer for which it asks the engine, with a deadline of its own.
+const PATIENCE_FOR_ENGINE: Duration = Duration::from_secs(10);
 
 /// What `lighter` asks its daemon.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -55,6 +60,8 @@ pub enum Ask {
         /// And end.
         quit: bool,
     },
+    /// What is published?
+    Ports,
     /// Let me talk to the guest's agent.
     Guest,
 }
@@ -67,6 +74,11 @@ pub enum Answer {
     Status(Status),
     /// A stage was reached.
     Stage(Stage),
+    /// What is published.
+    Ports {
+        /// Sorted by host address.
+        ports: Vec<PublishedPort>,
+    },
     /// The machine is off, and the daemon goes now if it was to.
     Stopped,
 }
@@ -198,6 +210,19 @@ impl Control {
             }
         };
         tokio::time::timeout(PATIENCE, exchange).await.unwrap_or(Err(ControlError::Silent { pid }))
+    }
+
+    /// Asks what is published.
+    pub async fn ports(mut self) -> Result<Vec<PublishedPort>, ControlError> {
+        let pid = self.pid();
+        let exchange = async {
+            self.ask(&Ask::Ports).await?;
+            match self.answer().await? {
+                Answer::Ports { ports } => Ok(ports),
+                _ => Err(ControlError::Unexpected),
+            }
+        };
+        tokio::time::timeout(PATIENCE_FOR_ENGINE, exchange).await.unwrap_or(Err(ControlError::Silent { pid }))
     }
 
     /// Says what this connection is for.

@@ -15,6 +15,8 @@ pub mod daemon;
 pub mod docker;
 /// What is wrong, and what cures it.
 pub mod doctor;
+/// Published ports.
+pub mod forward;
 /// Frames on async streams.
 pub mod frames;
 pub mod guest;

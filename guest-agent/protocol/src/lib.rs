@@ -9,6 +9,8 @@
 //!    [`Reply::Stream`] both sides go on with [`wire::StreamFrame`]s.
 //! 4. The host dials [`ports::DOCKER`] once per API connection: bytes to and from dockerd's own socket, each direction
 //!    closed by itself.
+//! 5. The agent dials [`ports::PUBLISH`] once per published port: one [`Publish`] frame with the boot secret, one
+//!    [`Published`] frame. The host listens until the agent ends its side, and ends its own when it listens no more.
 
 /// Messages of the control channel.
 pub mod message;
@@ -16,7 +18,10 @@ pub mod message;
 pub mod paths;
 /// vsock context ids and ports.
 pub mod ports;
+/// Messages about published ports.
+pub mod publish;
 /// Frames on a byte stream: encoding and a decoder that trusts nothing.
 pub mod wire;
 
 pub use message::{Boot, Event, GuestInfo, Hello, LogSource, Network, Reply, Request, Shell, VERSION};
+pub use publish::{Port, Publish, Published, Transport};

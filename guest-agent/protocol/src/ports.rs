@@ -1,4 +1,5 @@
-//! vsock context ids and ports (virtio 1.2 §5.10). The host accepts guest-initiated connections to [`HELLO`] only.
+//! vsock context ids and ports (virtio 1.2 §5.10). The host accepts guest-initiated connections to
+//! [`HELLO`] and [`PUBLISH`] only.
 
 /// The host's context id.
 pub const HOST_CID: u64 = 2;
@@ -10,3 +11,5 @@ pub const HELLO: u32 = 1024;
 pub const CONTROL: u32 = 1025;
 /// Host → guest: one connection to dockerd's socket.
 pub const DOCKER: u32 = 1026;
+/// Guest → host: one published port of a container, for as long as the connection lives; begins with the boot secret.
+pub const PUBLISH: u32 = 1027;

@@ -4,7 +4,9 @@
 use lighter_protocol::wire::{
     MAX_MESSAGE, MAX_PAYLOAD, StreamFrame, WireError, decode, decode_stream, encode, encode_stream,
 };
-use lighter_protocol::{Boot, Event, GuestInfo, Hello, LogSource, Reply, Request, Shell};
+use lighter_protocol::{
+    Boot, Event, GuestInfo, Hello, LogSource, Port, Publish, Published, Reply, Request, Shell, Transport,
+};
 use proptest::prelude::*;
 
 fn framed(json: &str) -> Vec<u8> {
@@ -87,6 +89,30 @@ fn a_boot_frame_without_word_of_the_disk_does_not_call_it_blank() {
     assert!(!boot.data_disk_blank);
 }
 
+#[test]
+fn h11_ports_that_are_none_are_no_message() {
+    let port = |host_ip: &str, number: &str| {
+        let json = format!(
+            r#"{{"protocol":"udp","host_ip":"{host_ip}","host_port":{number},"container_ip":"::1","container_port":1}}"#
+        );
+        decode::<Port>(&framed(&json)).is_ok()
+    };
+    assert!(port("0.0.0.0", "0") && port("::", "65535"));
+    for (host_ip, number) in [("::", "65536"), ("::", "-1"), ("::", "1.5"), ("fe80::1%eth0", "1"), ("localhost", "1")] {
+        assert!(!port(host_ip, number), "{host_ip} {number}");
+    }
+    assert!(decode::<Published>(&framed(r#"{"published":"perhaps"}"#)).is_err());
+}
+
+fn publishes() -> impl Strategy<Value = Publish> {
+    let protocol = prop_oneof![Just(Transport::Tcp), Just(Transport::Udp), Just(Transport::Sctp)];
+    let ends = any::<(std::net::IpAddr, u16, std::net::IpAddr, u16)>();
+    (".*", protocol, ends).prop_map(|(secret, protocol, (host_ip, host_port, container_ip, container_port))| Publish {
+        secret,
+        port: Port { protocol, host_ip, host_port, container_ip, container_port },
+    })
+}
+
 fn requests() -> impl Strategy<Value = Request> {
     let shell = (
         prop::collection::vec(".*", 0..4),
@@ -149,6 +175,21 @@ proptest! {
         let (back, taken) = decode::<Request>(&bytes).unwrap().unwrap();
         prop_assert_eq!(back, request);
         prop_assert_eq!(taken, bytes.len());
+    }
+
+    #[test]
+    fn every_port_comes_back_as_it_was(publish in publishes(), message in ".*") {
+        let bytes = encode(&publish).unwrap();
+        prop_assert_eq!(decode::<Publish>(&bytes).unwrap().unwrap(), (publish, bytes.len()));
+        let refused = Published::Refused { message };
+        let bytes = encode(&refused).unwrap();
+        prop_assert_eq!(decode::<Published>(&bytes).unwrap().unwrap(), (refused, bytes.len()));
+    }
+
+    #[test]
+    fn a4_random_json_never_panics_as_a_port(json in ".{0,400}") {
+        let bytes = framed(&json);
+        let _ = (decode::<Port>(&bytes).is_ok(), decode::<Publish>(&bytes).is_ok(), decode::<Published>(&bytes).is_ok());
     }
 
     #[test]

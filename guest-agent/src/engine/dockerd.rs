@@ -29,7 +29,9 @@ pub fn command() -> Command {
     command.arg(format!("--host=unix://{DOCKER_SOCKET}"));
     command.arg(format!("--containerd={}", paths::CONTAINERD_SOCKET));
     command.args(["--data-root=/var/lib/docker", "--exec-root=/run/docker", "--pidfile=/run/docker.pid"]);
-    command.args(["--storage-driver=overlay2", "--group=0", "--userland-proxy=false"]);
+    command.args(["--storage-driver=overlay2", "--group=0"]);
+    // Ours asks the host to listen; dockerd starts one for each published port.
+    command.args(["--userland-proxy=true", &format!("--userland-proxy-path={}", paths::DOCKER_PROXY)]);
     // The host translates addresses, once, and shares its tables fairly between containers: it has to see who is who.
     command.args(["--ip-masq=false", UNMASKED]);
     // The agent's own deadline is the host's choice and comes after this one.

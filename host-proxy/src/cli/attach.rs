@@ -48,6 +48,7 @@ pub async fn watch(target: &Target, ask: &Ask, progress: &mut Progress) -> anyho
             Answer::Stage(stage) => progress.stage(&stage),
             Answer::Status(status) => return Ok(status),
             Answer::Stopped => bail!(gone()),
+            Answer::Ports { .. } => return Err(ControlError::Unexpected.into()),
         }
     }
 }
@@ -73,6 +74,7 @@ async fn farewell(
             match control.answer().await? {
                 Answer::Stage(stage) => progress.stage(&stage),
                 Answer::Stopped | Answer::Status(_) => return Ok::<(), ControlError>(()),
+                Answer::Ports { .. } => return Err(ControlError::Unexpected),
             }
         }
     };

@@ -19,6 +19,7 @@ Every day:
   eval \"$(lighter env)\"                 for tools that know DOCKER_HOST and no docker contexts
   lighter context claim-socket          for tools that know nothing but /var/run/docker.sock
   lighter autostart on                  have it there from login on; the first docker command starts the machine
+  lighter ports                         where `docker run -p` ports are reached on this computer, and which container has them
   lighter shell                         look around inside
   lighter disk trim                     give space that containers have freed back to this computer
   lighter doctor                        what is wrong, and the command that cures it

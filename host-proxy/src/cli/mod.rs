@@ -25,6 +25,7 @@ mod list;
 mod logs;
 mod output;
 mod paint;
+mod ports;
 mod progress;
 mod restart;
 mod shell;
@@ -58,6 +59,8 @@ enum Verb {
     List(list::List),
     /// Delete the machine with all its containers, images and volumes.
     Delete(delete::Delete),
+    /// Show the published ports and where they are reached on this computer.
+    Ports(ports::Ports),
     /// Run a command in the machine, or a shell.
     #[command(alias = "ssh")]
     Shell(shell::Shell),
@@ -129,6 +132,7 @@ fn dispatch(cli: Cli, platform: Arc<dyn Platform>, since: Instant) -> anyhow::Re
         Verb::Status(verb) => verb.run(&target),
         Verb::List(verb) => verb.run(&target),
         Verb::Delete(verb) => verb.run(&target),
+        Verb::Ports(verb) => verb.run(&target),
         Verb::Shell(verb) => verb.run(&target),
         Verb::Logs(verb) => verb.run(&target),
         Verb::Env(verb) => verb.run(&target),

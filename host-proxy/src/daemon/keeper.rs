@@ -34,6 +34,7 @@ use super::lifecycle::{Lifecycle, Outcome};
 use super::memory::Memory;
 use super::wish::{Caller, Inbox, Start, Wish};
 use crate::control::Phase;
+use crate::forward::List;
 use crate::home::Profile;
 use crate::lock::Lock;
 use crate::machine::Platform;
@@ -55,6 +56,8 @@ pub struct Keeper<'a> {
     pub door: Arc<Door>,
     /// What dockerd says of itself.
     pub memory: Arc<Memory>,
+    /// What is published.
+    pub list: Arc<List>,
     /// What people and programs want.
     pub inbox: Inbox,
     /// Whoever holds it keeps the profile.
@@ -202,6 +205,7 @@ impl Keeper<'_> {
             board: Arc::clone(&self.board),
             door: Arc::clone(&self.door),
             memory: Arc::clone(&self.memory),
+            list: Arc::clone(&self.list),
             inbox: &mut self.inbox,
         };
         life.live().await

@@ -13,7 +13,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lighter_protocol::Event;
+use lighter_protocol::{Event, ports};
 use tokio::sync::watch;
 
 use super::ascent::{ascend, stage_text};
@@ -26,6 +26,7 @@ use super::memory::Memory;
 use super::wish::{How, Inbox};
 use super::{clock, console::ConsoleTail, patience::Patience, shutdown, timeline};
 use crate::control::Phase;
+use crate::forward::{Forwarding, List, Rules};
 use crate::home::Profile;
 use crate::machine::{End, Machine, Platform};
 use crate::net::{Network, Policy};
@@ -71,6 +72,8 @@ pub struct Lifecycle<'a> {
     pub door: Arc<Door>,
     /// What dockerd says of itself.
     pub memory: Arc<Memory>,
+    /// What is published.
+    pub list: Arc<List>,
     /// Where wishes to stop arrive.
     pub inbox: &'a mut Inbox,
 }
@@ -82,6 +85,8 @@ struct Running {
     patience: Patience,
     /// Carries the guest's traffic for as long as this lives.
     network: Option<Network>,
+    /// Publishes its ports for as long as this lives.
+    forwarding: Forwarding,
 }
 
 impl Lifecycle<'_> {
@@ -133,6 +138,8 @@ impl Lifecycle<'_> {
         let platform = Arc::clone(&self.platform);
         let machine = tokio::task::spawn_blocking(move || platform.start(config)).await;
         let machine = machine.map_err(Fault::panicked)?.map_err(Fault::Machine)?;
+        // Before the agent is there: dockerd publishes ports of containers that it restarts before it is ready.
+        let forwarding = self.publish(&machine, &welcome.secret, network.as_ref());
         let mut events = None;
         let ready = tokio::select! {
             biased;
@@ -147,10 +154,10 @@ impl Lifecycle<'_> {
         match (ready, events) {
             (Ok(None), Some(events)) => {
                 self.door.open(Arc::clone(&machine));
-                Ok(Some(Running { machine, events, patience, network }))
+                Ok(Some(Running { machine, events, patience, network, forwarding }))
             }
             (Ok(Some(how)), Some(events)) => {
-                self.stop(Running { machine, events, patience, network }, how).await;
+                self.stop(Running { machine, events, patience, network, forwarding }, how).await;
                 Ok(None)
             }
             (Ok(_), None) => {
@@ -163,6 +170,16 @@ impl Lifecycle<'_> {
                 Err(fault)
             }
         }
+    }
+
+    fn publish(&self, machine: &Arc<dyn Machine>, secret: &str, network: Option<&Network>) -> Forwarding {
+        let rules = Rules {
+            secret: secret.to_owned(),
+            publish: self.settings.publish,
+            inward: network.map(Network::inward),
+            list: Arc::clone(&self.list),
+        };
+        Forwarding::start(machine.listen(ports::PUBLISH), rules)
     }
 
     async fn prepare(&self) -> Result<Prepared, Fault> {
@@ -264,7 +281,7 @@ impl Lifecycle<'_> {
             None => self.board.stage("kill", text),
         }
         running.machine.kill().await;
-        drop((running.events, running.network));
+        drop((running.events, running.forwarding, running.network));
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::control::Phase;
+use crate::forward::List;
 use crate::home::{HomeError, Profile};
 use crate::lock::Lock;
 use crate::machine::Platform;
@@ -165,14 +166,16 @@ impl Daemon {
         let door = Arc::new(Door::new(Arc::clone(&board), Arc::clone(&memory), wants.clone()));
         let signals = signals::forward(wants.clone())
             .map_err(|source| DaemonError::System { what: "listen to signals", source })?;
+        let list = Arc::new(List::default());
         let api = api::serve(api, Arc::clone(&door));
-        let control = serve::serve(control, profile.clone(), Arc::clone(&board), Arc::clone(&door), wants);
+        let control =
+            serve::serve(control, profile.clone(), Arc::clone(&board), Arc::clone(&door), Arc::clone(&list), wants);
         let first = match begin {
             Begin::Awake(wishes) => Some(wishes),
             Begin::Asleep => None,
         };
         let keeper =
-            Keeper { profile: &profile, platform, board: Arc::clone(&board), door, memory, inbox, lock: &lock };
+            Keeper { profile: &profile, platform, board: Arc::clone(&board), door, memory, list, inbox, lock: &lock };
         let result = keeper.keep(first).await;
         if result.is_err() {
             // A start can fail faster than its starter comes to ask.

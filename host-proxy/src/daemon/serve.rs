@@ -11,6 +11,7 @@ use super::door::Door;
 use super::fault::chain;
 use super::wish::{Caller, How, Stop, Wants};
 use crate::control::{Answer, Ask, Phase, Status};
+use crate::forward::{self, List, PublishedPort};
 use crate::frames::{self, FrameError};
 use crate::home::Profile;
 use crate::settings::{self, Host, Settings, Wishes};
@@ -20,8 +21,15 @@ use crate::sys::endpoint::{Listener, Stream};
 const QUESTION: Duration = Duration::from_secs(5);
 
 /// Serves control clients.
-pub fn serve(listener: Listener, profile: Profile, board: Arc<Board>, door: Arc<Door>, wants: Wants) -> Serving {
-    let desk = Arc::new(Desk { profile, board, door, wants });
+pub fn serve(
+    listener: Listener,
+    profile: Profile,
+    board: Arc<Board>,
+    door: Arc<Door>,
+    list: Arc<List>,
+    wants: Wants,
+) -> Serving {
+    let desk = Arc::new(Desk { profile, board, door, list, wants });
     accept(listener, move |client| {
         let desk = Arc::clone(&desk);
         async move {
@@ -32,10 +40,16 @@ pub fn serve(listener: Listener, profile: Profile, board: Arc<Board>, door: Arc<
     })
 }
 
+/// How long the engine may take to say which containers it has.
+const NAMES: Duration = Duration::from_secs(5);
+/// Most ports that one answer holds.
+const MOST_LISTED: usize = 1000;
+
 struct Desk {
     profile: Profile,
     board: Arc<Board>,
     door: Arc<Door>,
+    list: Arc<List>,
     wants: Wants,
 }
 
@@ -55,6 +69,7 @@ impl Desk {
             Ask::Restart { grace_seconds, wishes } => self.restart(client, grace_seconds, wishes).await,
             Ask::Stop { grace_seconds, quit } => self.stop(client, How::Graceful(grace_seconds), quit).await,
             Ask::Kill { quit } => self.stop(client, How::Kill, quit).await,
+            Ask::Ports => frames::write(&mut client, &Answer::Ports { ports: self.ports().await }).await,
             Ask::Guest => self.relay(client).await,
         }
     }
@@ -141,6 +156,23 @@ impl Desk {
             }
             board.changed().await.map_err(|_| FrameError::Closed)?;
         }
+    }
+
+    /// What is published, with names if the engine says them soon.
+    async fn ports(&self) -> Vec<PublishedPort> {
+        let mut ports = self.list.all();
+        if !ports.is_empty() {
+            let naming = async {
+                let engine = self.door.look(ports::DOCKER).await?;
+                forward::name(&mut ports, engine).await
+            };
+            if !matches!(tokio::time::timeout(NAMES, naming).await, Ok(Ok(()))) {
+                tracing::debug!("The engine does not say whose the published ports are");
+            }
+        }
+        // Every one takes some two hundred bytes of the answer.
+        ports.truncate(MOST_LISTED);
+        ports
     }
 
     /// Makes the connection one to the guest's agent.

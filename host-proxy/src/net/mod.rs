@@ -8,7 +8,8 @@
 //!                             ├─► tcp  ◄─────┤ a task per connection ──► sockets of the host
 //!                             ├─► udp  ◄─────┤ a task per pair
 //!                             ├─► ping ◄─────┘
-//!                             └─► dns          (on the gateway's address, the only listener)
+//!                             ├─► dns          (on the gateway's address, the only listener)
+//!                             └─► inward ◄──── clients of published ports (`forward`)
 //! ```
 //! `plan` has the addresses, `policy` what may be reached, `packet` and `datagram` read and write packets.
 
@@ -25,6 +26,7 @@ mod datagram;
 mod dns;
 mod fragments;
 mod icmp;
+mod inward;
 mod metadata;
 mod neighbours;
 mod packet;
@@ -36,11 +38,14 @@ mod router;
 mod table;
 mod tcp;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod udp;
 
+pub use inward::{Datagrams, Inward, Room};
 pub use policy::{HostAccess, Policy};
 
+use budget::Budget;
+use datagram::Egress;
 use dns::Dns;
 use router::Router;
 
@@ -58,6 +63,7 @@ pub struct NameFiles {
 pub struct Network {
     router: AbortHandle,
     welcome: Welcome,
+    inward: Inward,
 }
 
 impl Network {
@@ -70,13 +76,20 @@ impl Network {
     fn behind(link: HostEnd, policy: Policy, names: NameFiles) -> Self {
         let dns = Arc::new(Dns::new(names.hosts, names.resolv_conf, policy));
         let welcome = plan::welcome(dns.search());
-        let router = tokio::spawn(Router::new(link, policy, dns).run()).abort_handle();
-        Self { router, welcome }
+        let queues = Budget::new(router::QUEUES);
+        let inward = Inward::new(Egress::new(link.sender()), queues.clone());
+        let router = tokio::spawn(Router::new(link, policy, dns, inward.clone(), queues).run()).abort_handle();
+        Self { router, welcome, inward }
     }
 
     /// What the agent is told.
     pub fn welcome(&self) -> Welcome {
         self.welcome.clone()
+    }
+
+    /// The way into the guest.
+    pub fn inward(&self) -> Inward {
+        self.inward.clone()
     }
 }
 

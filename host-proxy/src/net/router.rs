@@ -10,6 +10,7 @@ use super::budget::Budget;
 use super::datagram::Egress;
 use super::dns::Dns;
 use super::fragments::Fragments;
+use super::inward::Inward;
 use super::packet::{ETHERNET, ICMP_V4, ICMP_V6, Packet, TCP, TYPE_ARP, TYPE_IPV4, TYPE_IPV6, UDP};
 use super::ping::Pings;
 use super::policy::Policy;
@@ -25,6 +26,7 @@ pub struct Router {
     link: HostEnd,
     egress: Egress,
     fragments: Fragments,
+    inward: Inward,
     connections: Connections,
     datagrams: Datagrams,
     pings: Pings,
@@ -32,12 +34,12 @@ pub struct Router {
 }
 
 impl Router {
-    /// For the guest behind `link`.
-    pub fn new(link: HostEnd, policy: Policy, dns: Arc<Dns>) -> Self {
+    /// For the guest behind `link`. `queues` is for packets that wait, [`QUEUES`] in all.
+    pub fn new(link: HostEnd, policy: Policy, dns: Arc<Dns>, inward: Inward, queues: Budget) -> Self {
         let egress = Egress::new(link.sender());
-        let queues = Budget::new(QUEUES);
         Self {
             link,
+            inward,
             fragments: Fragments::new(queues.clone()),
             connections: Connections::new(egress.clone(), policy, Arc::clone(&dns), queues.clone()),
             datagrams: Datagrams::new(egress.clone(), policy, dns, queues.clone()),
@@ -106,6 +108,8 @@ impl Router {
         if !vouched && !packet.is_checksum_valid() {
             return;
         }
+        // Answers to clients of published ports.
+        let Some(packet) = self.inward.receive(packet) else { return };
         match (packet.protocol, packet.source.is_ipv4()) {
             (TCP, _) => self.connections.receive(packet),
             (UDP, _) => self.datagrams.receive(packet),

@@ -63,7 +63,7 @@ struct Surroundings {
 }
 
 /// Source port, destination port, payload.
-fn parse(segment: &[u8]) -> Option<(u16, u16, &[u8])> {
+pub(super) fn parse(segment: &[u8]) -> Option<(u16, u16, &[u8])> {
     let header = segment.first_chunk::<8>()?;
     let half = |at: usize| u16::from_be_bytes([header[at], header[at + 1]]);
     // A length of zero means a jumbogram, which there are none of.

@@ -39,6 +39,8 @@ pub struct Wishes {
     pub network: Option<bool>,
     /// Which services of the host containers may reach.
     pub host_access: Option<HostAccess>,
+    /// Who reaches published ports for which no address was given.
+    pub publish: Option<Publish>,
 }
 
 impl Wishes {
@@ -52,12 +54,33 @@ impl Wishes {
             answer_while_stopped: self.answer_while_stopped.or(below.answer_while_stopped),
             network: self.network.or(below.network),
             host_access: self.host_access.or(below.host_access),
+            publish: self.publish.or(below.publish),
         }
     }
 
     /// Whether nothing was asked for.
     pub fn is_empty(&self) -> bool {
         *self == Wishes::default()
+    }
+}
+
+/// Where a published port listens for which `docker run -p` names no address, or all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Publish {
+    /// On the host's loopback: only this host reaches it.
+    Localhost,
+    /// On all addresses of the host, as dockerd does it on a server.
+    AsAsked,
+}
+
+impl Publish {
+    /// Every name, as in `config.toml`.
+    pub const NAMES: [(&'static str, Publish); 2] = [("localhost", Publish::Localhost), ("as-asked", Publish::AsAsked)];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        Publish::NAMES.iter().find(|(_, publish)| *publish == self).map_or("localhost", |(name, _)| name)
     }
 }
 
@@ -120,6 +143,8 @@ pub struct Settings {
     pub network: bool,
     /// Which services of the host containers may reach.
     pub host_access: HostAccess,
+    /// Who reaches published ports for which no address was given.
+    pub publish: Publish,
 }
 
 /// What this host has.
@@ -181,6 +206,7 @@ impl Settings {
             engine: wishes.engine.unwrap_or(Engine::Auto),
             network: wishes.network.unwrap_or(true),
             host_access: wishes.host_access.unwrap_or(HostAccess::Unprivileged),
+            publish: wishes.publish.unwrap_or(Publish::Localhost),
         })
     }
 

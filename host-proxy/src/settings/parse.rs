@@ -1,14 +1,15 @@
-//! Reads `config.toml`: seven keys, each checked by hand so that a message names the key, what stands there and what could.
+//! Reads `config.toml`: eight keys, each checked by hand so that a message names the key, what stands there and what could.
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use super::{Engine, Wishes};
+use super::{Engine, Publish, Wishes};
 use crate::net::HostAccess;
 
 /// Longest file that is looked at, in bytes; ours has ten lines.
 const LONGEST: u64 = 256 * 1024;
-const KEYS: [&str; 7] = ["cpus", "memory", "disk", "engine", "answer_while_stopped", "network", "host_access"];
+const KEYS: [&str; 8] =
+    ["cpus", "memory", "disk", "engine", "answer_while_stopped", "network", "host_access", "publish"];
 
 /// Settings that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -152,6 +153,12 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Wishes, SettingsError> {
                 let expected = "expected false, true (ports from 1024 on) or \"all\"";
                 wishes.host_access = Some(access(value).ok_or_else(|| wrong("host_access", value, expected))?);
             }
+            "publish" => {
+                let named = |name: &str| Publish::NAMES.iter().find(|(known, _)| *known == name).map(|known| known.1);
+                let expected = "expected \"localhost\" or \"as-asked\"";
+                let publish = value.as_str().and_then(named);
+                wishes.publish = Some(publish.ok_or_else(|| wrong("publish", value, expected))?);
+            }
             unknown => {
                 let key: String = unknown.chars().take(60).collect();
                 return Err(SettingsError::UnknownKey { path: path.to_owned(), hint: hint(&key), key });
@@ -229,10 +236,11 @@ mod tests {
             answer_while_stopped: Some(false),
             network: Some(true),
             host_access: Some(HostAccess::No),
+            publish: Some(Publish::AsAsked),
         };
         assert_eq!(loaded(b"").unwrap(), Wishes::default());
         let text =
-            b"\xef\xbb\xbfcpus = 2\r\nmemory = 2\r\ndisk = 1.5\r\nengine = 'kvm'\r\nanswer_while_stopped = false\r\nnetwork = true\r\nhost_access = false";
+            b"\xef\xbb\xbfcpus = 2\r\nmemory = 2\r\ndisk = 1.5\r\nengine = 'kvm'\r\nanswer_while_stopped = false\r\nnetwork = true\r\nhost_access = false\r\npublish = 'as-asked'";
         assert_eq!(loaded(text).unwrap(), full);
         assert_eq!(load(Path::new("/nonexistent/config.toml")).unwrap(), Wishes::default());
     }
@@ -249,6 +257,8 @@ mod tests {
             (b"answer_while_stopped = 'no'", "expected true or false"),
             (b"host_access = 0", "expected true or false"),
             (b"host_acces = false", "did you mean `host_access`?"),
+            (b"publish = 'lan'", "expected \"localhost\" or \"as-asked\""),
+            (b"publish = true", "expected \"localhost\" or \"as-asked\""),
             (b"memory = \"8 GB\"", "expected a number of GiB such as 2"),
             (b"cpus = 2.5", "expected a whole number"),
             (b"engine = 'qemu'", "expected one of \"auto\""),

@@ -15,6 +15,7 @@ const FRESH: &str = "\
 # answer_while_stopped = true   # answer `GET /_ping` and `GET /version` without starting a stopped machine
 # network = true    # false: containers reach nothing outside the machine
 # host_access = true   # this host's ports from 1024 on, as host.docker.internal; false: none; \"all\": those below too
+# publish = \"localhost\"   # who reaches `docker run -p 8080:80`: this host alone, or as-asked: every computer that reaches it
 ";
 
 /// Makes the file at `path` say what `wishes` says, and leaves the rest of it alone. Creates it if there is none.
@@ -32,6 +33,7 @@ pub fn save(path: &Path, wishes: &Wishes) -> Result<(), SettingsError> {
         ("answer_while_stopped", wishes.answer_while_stopped.map(|choice| choice.to_string())),
         ("network", wishes.network.map(|choice| choice.to_string())),
         ("host_access", wishes.host_access.map(|access| access.in_toml().to_owned())),
+        ("publish", wishes.publish.map(|publish| format!("\"{}\"", publish.name()))),
     ];
     for (key, value) in values {
         if let Some(value) = value {

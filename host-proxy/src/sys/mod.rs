@@ -39,3 +39,16 @@ pub mod changes;
 #[cfg(not(target_os = "linux"))]
 #[path = "portable/look.rs"]
 pub mod changes;
+
+/// Ports that the system keeps for root, and ports in use.
+#[cfg(all(unix, not(target_os = "macos")))]
+#[path = "unix/low_ports.rs"]
+pub mod low_ports;
+/// Ports that the system keeps for root, and ports in use.
+#[cfg(target_os = "macos")]
+#[path = "unix/low_ports_macos.rs"]
+pub mod low_ports;
+/// Ports that the system keeps for others, and ports in use.
+#[cfg(windows)]
+#[path = "windows/low_ports.rs"]
+pub mod low_ports;

@@ -46,6 +46,7 @@ cases! {
                             Answer::Stage(_) => (),
                             Answer::Status(status) => break assert_eq!(status.state.name(), last, "{status:?}"),
                             Answer::Stopped => break assert_eq!(last, "stopped"),
+                            Answer::Ports { .. } => panic!("nobody asked for ports"),
                         }
                     }
                 }

@@ -1,5 +1,5 @@
 """Testcontainers for Python against the engine that the current docker context names. The suite `clients` starts it, with
-TESTCONTAINERS_RYUK_DISABLED: the reaper is reached by a published port, and ports are not published yet. For the same reason
+TESTCONTAINERS_RYUK_DISABLED: the reaper is reached by a published port, and the suite's machine has no network and publishes none. For the same reason
 every wait is for a message, a health check, a file or a command, and none for a port."""
 
 import pathlib

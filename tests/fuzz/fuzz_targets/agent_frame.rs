@@ -6,7 +6,7 @@ use std::fmt::Debug;
 
 use libfuzzer_sys::fuzz_target;
 use lighter_protocol::wire::{MAX_MESSAGE, decode, decode_stream, encode, encode_stream};
-use lighter_protocol::{Boot, Event, Hello, Reply, Request};
+use lighter_protocol::{Boot, Event, Hello, Port, Publish, Published, Reply, Request};
 use serde::{Serialize, de::DeserializeOwned};
 
 fn message<T: Serialize + DeserializeOwned + PartialEq + Debug>(bytes: &[u8]) {
@@ -23,6 +23,9 @@ fn messages(bytes: &[u8]) {
     message::<Event>(bytes);
     message::<Request>(bytes);
     message::<Reply>(bytes);
+    message::<Port>(bytes);
+    message::<Publish>(bytes);
+    message::<Published>(bytes);
 }
 
 fuzz_target!(|bytes: &[u8]| {

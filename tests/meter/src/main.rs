@@ -1,13 +1,21 @@
 //! The client as a program, for a container. It answers each line of its standard input, `kept|fresh SOCKET PATH COUNT` or
-//! `vsock COUNT`, by the 50th and the 99th percentile in nanoseconds, so that one start serves many short turns.
+//! `vsock COUNT`, by the 50th and the 99th percentile in nanoseconds, so that one start serves many short turns. As `echo PORT` it
+//! is a UDP server instead, which the busybox of the other containers cannot be.
 
 use std::error::Error;
 use std::io::{self, BufRead, Write};
+use std::net::{Ipv6Addr, UdpSocket};
 use std::path::Path;
 
 use lighter_meter::{fresh, kept, percentile, sys};
 
 fn main() -> Result<(), Box<dyn Error>> {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if let [verb, port] = &words[..]
+        && verb == "echo"
+    {
+        return echo(port.parse()?);
+    }
     for line in io::stdin().lock().lines() {
         let line = line?;
         let samples = match &line.split_whitespace().collect::<Vec<_>>()[..] {
@@ -21,4 +29,15 @@ fn main() -> Result<(), Box<dyn Error>> {
         out.flush()?;
     }
     Ok(())
+}
+
+/// Answers each datagram with its sender's address and what it said, for ever.
+fn echo(port: u16) -> Result<(), Box<dyn Error>> {
+    let socket = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, port))?;
+    let mut buffer = vec![0; 65_535];
+    loop {
+        let (length, from) = socket.recv_from(&mut buffer)?;
+        let said = [format!("{} ", from.ip().to_canonical()).as_bytes(), &buffer[..length]].concat();
+        socket.send_to(&said, from)?;
+    }
 }

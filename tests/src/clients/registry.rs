@@ -1,8 +1,8 @@
 //! A registry inside the guest, on the guest's own loopback, which dockerd takes without TLS: push and pull by tag and by digest,
 //! `buildx build --push`, and the tools that ask a registry from the host.
 //!
-//! Until ports are published those tools come to it through a listener of ours on the host, whose every connection is a
-//! `docker exec` in the registry's container.
+//! The suite's machine has no network and publishes no port, so those tools come to it through a listener of ours on the host,
+//! whose every connection is a `docker exec` in the registry's container.
 
 use std::fs;
 use std::io::{Read, Write};

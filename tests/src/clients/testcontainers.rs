@@ -30,6 +30,6 @@ pub(super) fn run_rust(stage: &Stage, report: &mut Report) -> Result<()> {
 pub(super) fn run_python(stage: &Stage, report: &mut Report) -> Result<()> {
     let run = Run::new(install::python(stage.tools)?).args(["-B"]);
     let run = stage.session.dress(run.args([install::sources().join("python/testcontainers_sdk.py")]));
-    // Its reaper is reached by a published port, and ports are not published yet; this is the documented switch.
+    // Its reaper is reached by a published port, and this machine publishes none; this is the documented switch.
     report.program(run.env("TESTCONTAINERS_RYUK_DISABLED", "true").into_command(), PATIENCE)
 }

@@ -8,6 +8,7 @@ pub mod disk;
 pub mod images;
 pub mod lifecycle;
 pub mod network;
+pub mod ports;
 pub mod streams;
 pub mod terminal;
 pub mod wake;

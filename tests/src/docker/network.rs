@@ -150,7 +150,7 @@ fn n9_flood(s: &Session) -> Result<()> {
 }
 
 /// Stops the machine, writes the settings and starts it again.
-fn restart(s: &Session, settings: &str) -> Result<()> {
+pub(super) fn restart(s: &Session, settings: &str) -> Result<()> {
     s.lighter(["stop"]).within(s.seconds(90)).ok()?;
     s.configure(settings)?;
     s.start()

@@ -5,7 +5,7 @@ use anyhow::Result;
 use super::software::{session, tails};
 use super::tools::Tools;
 use super::world::World;
-use crate::docker::{self, network};
+use crate::docker::{self, network, ports};
 
 /// Makes the world, starts lighter in it, runs the cases, and takes both down whatever happened.
 pub fn run(tools: &Tools, wanted: &[String]) -> Result<()> {
@@ -17,7 +17,8 @@ pub fn run(tools: &Tools, wanted: &[String]) -> Result<()> {
     std::fs::write(dir.path().join("home/default/config.toml"), "")?;
     let result = session.start().and_then(|()| {
         session.import_busybox()?;
-        docker::run_cases(&session, "network", network::cases(), wanted)
+        let cases = network::cases().into_iter().chain(ports::cases()).collect();
+        docker::run_cases(&session, "network", cases, wanted)
     });
     drop(session.lighter(["stop", "--quit", "--force"]).finish());
     if result.is_err() {

@@ -37,7 +37,7 @@ impl World {
     /// Makes the namespaces and starts the servers.
     pub fn make() -> Result<Self> {
         ensure!(rustix::process::geteuid().is_root(), "network namespaces are made by root only");
-        let world = Self { home: home(), out: format!("lt-out-{}", std::process::id()) };
+        let world = Self { home: home(), out: out() };
         world.wire().context("make the namespaces")?;
         world.name_files().context("write the namespace's name files")?;
         within(&world.out, servers::of_the_world)?;
@@ -119,6 +119,10 @@ fn home() -> String {
     format!("lt-home-{}", std::process::id())
 }
 
+fn out() -> String {
+    format!("lt-out-{}", std::process::id())
+}
+
 /// Fails unless the session's daemon runs in a network namespace of its own, so that nothing that its guest sends can leave
 /// this machine. Every case that scans, floods or sends odd packets asks this first.
 pub fn guard(s: &Session) -> Result<()> {
@@ -137,12 +141,27 @@ fn ip(line: &str) -> Result<()> {
     Run::new("ip").args(line.split(' ')).ok().map(drop)
 }
 
+/// Runs a client in the namespace of the host.
+pub fn at_home<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    within(&home(), work)
+}
+
+/// Runs a client in the namespace of the neighbour.
+pub fn at_the_neighbours<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    within(&out(), work)
+}
+
+/// A program in the namespace of the host.
+pub fn program_at_home(program: &str) -> Run {
+    Run::new("ip").args(["netns", "exec", &home(), program])
+}
+
 /// Runs `work` in a namespace; sockets that it makes stay there.
-fn within(name: &str, work: fn() -> Result<()>) -> Result<()> {
+fn within<T: Send + 'static>(name: &str, work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     let namespace = File::open(Path::new("/run/netns").join(name))?;
     let entered = thread::spawn(move || {
         move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
         work()
     });
-    entered.join().map_err(|_| anyhow!("a server could not be started"))?
+    entered.join().map_err(|_| anyhow!("what ran in {name} panicked"))?
 }

@@ -3,7 +3,7 @@
 //! window follows how fast the other one reads.
 //!
 //! ```text
-//!   shaking hands ──(too slow)──► over
+//!   shaking hands ──(too slow, refused)──► over     begun by the guest, or from this side (`inward`)
 //!      │
 //!   joined ──FIN of the guest──► far side's sending shut ──┐
 //!      │                                                   ├──both, and all delivered──► over
@@ -76,7 +76,7 @@ pub struct Flow<F> {
 }
 
 impl<F: Far> Flow<F> {
-    /// Joins the two; `stack` holds the SYN.
+    /// Joins the two; `stack` holds the guest's SYN, or is about to send one.
     pub fn new(stack: Stack, far: F, inbox: Inbox) -> Self {
         let timer = Box::pin(tokio::time::sleep(LONGEST));
         let (ends, began) = (Ends::default(), Instant::now());
@@ -238,9 +238,9 @@ impl<F: Far> Flow<F> {
         self.ends.far_told && !self.ends.guest_told && self.stack.socket().can_recv()
     }
 
-    /// Whether the guest has not acknowledged the answer to its SYN yet.
+    /// Whether the guest has not acknowledged the answer to its SYN yet, or not answered ours.
     fn is_greeting(&self) -> bool {
-        matches!(self.stack.state(), State::Listen | State::SynReceived)
+        matches!(self.stack.state(), State::Listen | State::SynReceived | State::SynSent)
     }
 
     fn sleep(&mut self, cx: &mut Context<'_>, now: Moment) -> Poll<()> {

@@ -33,15 +33,21 @@ use super::table::{Admission, Table};
 
 mod flow;
 mod inbox;
+mod inward;
 mod open;
 mod reply;
 mod stack;
 
+pub use inbox::{Letterbox, inbox};
+pub use inward::{inward, reset};
+pub use reply::ports;
+pub use stack::Buffers;
+
 use flow::Flow;
-use inbox::{Gone, Inbox, Letterbox, inbox};
+use inbox::{Gone, Inbox};
 use open::Failure;
 use reply::is_syn;
-use stack::{Buffers, Stack};
+use stack::Stack;
 
 /// Most connections that stand.
 const MOST: usize = 4096;
@@ -225,7 +231,7 @@ impl Drop for Over {
 }
 
 /// Tells that both sides of a connection have answered.
-struct Standing {
+pub struct Standing {
     key: Key,
     tell: mpsc::UnboundedSender<News>,
 }

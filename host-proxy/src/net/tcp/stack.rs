@@ -51,7 +51,31 @@ impl Stack {
 
     /// The socket that answers `syn` as `far`, listening already. `seed` makes its sequence numbers unpredictable.
     pub fn new(syn: Packet, far: SocketAddr, buffers: Buffers, accepts: Accepts, seed: u64) -> Self {
-        let mut wire = Wire { received: VecDeque::from([syn]), sent: Vec::new(), accepts };
+        let (mut stack, mut socket) = Self::idle(VecDeque::from([syn]), far, buffers, accepts, seed);
+        // Fails for port 0 only, which then nobody answers.
+        let _ = socket.listen(IpEndpoint::from(far));
+        stack.handle = stack.sockets.add(socket);
+        stack
+    }
+
+    /// The socket that connects to `guest` as `far`.
+    pub fn towards(guest: SocketAddr, far: SocketAddr, buffers: Buffers, accepts: Accepts, seed: u64) -> Self {
+        let (mut stack, mut socket) = Self::idle(VecDeque::new(), far, buffers, accepts, seed);
+        // Fails for addresses that make no sense together; then the socket stays closed, which is what a refusal looks like.
+        let _ = socket.connect(stack.interface.context(), IpEndpoint::from(guest), IpEndpoint::from(far));
+        stack.handle = stack.sockets.add(socket);
+        stack
+    }
+
+    /// An interface with the address of `far`, and a socket that does nothing yet.
+    fn idle(
+        received: VecDeque<Packet>,
+        far: SocketAddr,
+        buffers: Buffers,
+        accepts: Accepts,
+        seed: u64,
+    ) -> (Self, Socket<'static>) {
+        let mut wire = Wire { received, sent: Vec::new(), accepts };
         let mut config = Config::new(HardwareAddress::Ip);
         config.random_seed = seed;
         let mut interface = Interface::new(config, &mut wire, Instant::ZERO);
@@ -66,11 +90,8 @@ impl Stack {
         socket.set_nagle_enabled(false);
         socket.set_timeout(Some(SILENCE));
         socket.set_keep_alive(Some(KEEP_ALIVE));
-        // Fails for port 0 only, which then nobody answers.
-        let _ = socket.listen(IpEndpoint::from(far));
-        let mut sockets = SocketSet::new(Vec::with_capacity(1));
-        let handle = sockets.add(socket);
-        Self { interface, sockets, handle, wire }
+        let sockets = SocketSet::new(Vec::with_capacity(1));
+        (Self { interface, sockets, handle: SocketHandle::default(), wire }, socket)
     }
 
     /// A packet of the guest, for the next round.

@@ -14,7 +14,7 @@ use smoltcp::time::Instant;
 use smoltcp::wire::{HardwareAddress, IpCidr, IpEndpoint};
 
 use super::super::packet::{ETHERNET, Packet, TYPE_IPV4, TYPE_IPV6};
-use super::super::{HostAccess, NameFiles, Network, Policy, checksum, datagram, plan};
+use super::super::{HostAccess, Inward, NameFiles, Network, Policy, checksum, datagram, plan};
 
 /// How long a test waits before it fails.
 pub const DEADLINE: Duration = Duration::from_secs(120);
@@ -29,7 +29,7 @@ pub struct Guest {
     interface: Interface,
     sockets: SocketSet<'static>,
     began: std::time::Instant,
-    _network: Network,
+    network: Network,
     _names: tempfile::TempDir,
 }
 
@@ -65,7 +65,7 @@ impl Guest {
         });
         let sockets = SocketSet::new(Vec::new());
         let began = std::time::Instant::now();
-        Self { end, kick, wire, interface, sockets, began, _network: network, _names: names }
+        Self { end, kick, wire, interface, sockets, began, network, _names: names }
     }
 
     /// Gives the guest's interface the MTU of a container's.
@@ -77,6 +77,20 @@ impl Guest {
         });
         self.interface = interface;
         self
+    }
+
+    /// The way into this guest.
+    pub fn inward(&self) -> Inward {
+        self.network.inward()
+    }
+
+    /// Waits for a client on `port`.
+    pub fn listen(&mut self, port: u16) -> SocketHandle {
+        let buffer = || SocketBuffer::new(vec![0; 256 << 10]);
+        let mut socket = Socket::new(buffer(), buffer());
+        socket.set_ack_delay(None);
+        socket.listen(port).unwrap();
+        self.sockets.add(socket)
     }
 
     /// Begins to connect from `port`.

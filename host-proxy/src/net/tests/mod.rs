@@ -2,7 +2,7 @@
 //! What plays the world are servers on this host's loopback, reached through the alias of the host.
 
 mod fair;
-mod guest;
+pub(crate) mod guest;
 mod hostile;
 mod idle;
 mod raw;

@@ -1,6 +1,6 @@
 //! Testcontainers for Rust against the engine that `DOCKER_HOST` names, as a test suite uses it. The suite `clients` starts it.
-//! Ports are not published yet, so every wait is for a message, a health check or an exit, and none for a port. This edition has
-//! no reaper (Ryuk): containers go with the values that own them.
+//! The suite's machine has no network and publishes no port, so every wait is for a message, a health check or an exit, and none
+//! for a port. This edition has no reaper (Ryuk): containers go with the values that own them.
 
 use anyhow::{Context, Result, ensure};
 use testcontainers::core::logs::LogFrame;

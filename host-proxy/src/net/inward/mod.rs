@@ -1,0 +1,121 @@
+//! The way into the guest: connections and datagrams of clients on the host, towards a container's port. To the guest they come
+//! over the link from outside, as they would to a server in a network of its own. Called by `forward`, which has the sockets
+//! on which clients arrive; `router` shows each packet of the guest here first.
+//!
+//! ```text
+//!   client ──► forward ──► here: a place (container's address, ours) ──► link ──► container
+//!   client ◄── forward ◄── here: whose place is it? ◄── router ◄──────── link ◄── container
+//! ```
+//! `source` says as whom a client speaks, `places` keeps who speaks at the moment, `streams` and `datagrams` carry.
+//!
+//! Bounds: [`MOST_STREAMS`] connections, of which the first [`ROOMY`] have buffers of 256 KiB each way and the others of 32 KiB,
+//! so 176 MiB at worst, and only if every buffer is full; [`MOST_CLIENTS`] UDP clients. A connection beyond waits in
+//! the host's own queue until another one has ended.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::budget::Budget;
+use super::datagram::Egress;
+use super::packet::{Packet, TCP, UDP};
+use super::{tcp, udp};
+
+mod datagrams;
+mod places;
+mod source;
+
+pub use datagrams::Datagrams;
+
+use datagrams::Client;
+use places::Places;
+use tcp::{Buffers, Letterbox};
+
+/// Most connections at the same time.
+const MOST_STREAMS: usize = 2048;
+/// So many have large buffers.
+const ROOMY: usize = 128;
+const LARGE: Buffers = Buffers(256 << 10);
+const SMALL: Buffers = Buffers(32 << 10);
+/// Most UDP clients at the same time.
+const MOST_CLIENTS: usize = 4096;
+
+/// See the head of this file. Cheap to clone.
+#[derive(Clone)]
+pub struct Inward(Arc<Shared>);
+
+struct Shared {
+    egress: Egress,
+    queues: Budget,
+    room: Arc<Semaphore>,
+    streams: Arc<Places<Letterbox>>,
+    clients: Arc<Places<Arc<Client>>>,
+}
+
+/// Room for one connection, given back when it is dropped.
+pub struct Room {
+    _permit: OwnedSemaphorePermit,
+}
+
+impl std::fmt::Debug for Inward {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inward").finish_non_exhaustive()
+    }
+}
+
+impl Inward {
+    /// Nobody yet. `queues` is for packets of the guest that wait.
+    pub(super) fn new(egress: Egress, queues: Budget) -> Self {
+        Self(Arc::new(Shared {
+            egress,
+            queues,
+            room: Arc::new(Semaphore::new(MOST_STREAMS)),
+            streams: Arc::new(Places::new(MOST_STREAMS)),
+            clients: Arc::new(Places::new(MOST_CLIENTS)),
+        }))
+    }
+
+    /// Waits until there is room for a connection.
+    pub async fn room(&self) -> Room {
+        let room = Arc::clone(&self.0.room).acquire_owned().await;
+        Room { _permit: room.expect("nobody closes the semaphore") }
+    }
+
+    /// Joins `client`, who came from `peer`, with the container's port, until both have ended or one broke off. A container
+    /// that refuses, or is not there, resets the client.
+    pub async fn join(&self, client: TcpStream, peer: SocketAddr, container: SocketAddr, room: Room) {
+        let Shared { egress, queues, room: left, streams, .. } = &*self.0;
+        let (letterbox, inbox) = tcp::inbox(queues, None);
+        let speaks = source::of(peer.ip(), container.ip());
+        let Some(place) = streams.take(container, speaks.address, speaks.port(peer), letterbox) else {
+            tracing::debug!(%container, "a client of a published port found no port to speak from");
+            return tcp::reset(client);
+        };
+        let buffers = if MOST_STREAMS - left.available_permits() <= ROOMY { LARGE } else { SMALL };
+        tcp::inward(client, inbox, (container, place.speaker()), buffers, egress).await;
+        drop((place, room));
+    }
+
+    /// A packet of the guest; given back if nobody here waits for it.
+    pub(super) fn receive(&self, packet: Packet) -> Option<Packet> {
+        let Shared { streams, clients, .. } = &*self.0;
+        match packet.protocol {
+            TCP if !streams.is_empty() => {
+                let Some((from, to)) = tcp::ports(packet.payload()) else { return Some(packet) };
+                let ends = (SocketAddr::new(packet.source, from), SocketAddr::new(packet.destination, to));
+                streams.with(ends, packet, |letterbox, packet| {
+                    // Its task is about to end, or the container sends more than its window.
+                    let _ = letterbox.put(packet);
+                })
+            }
+            UDP if !clients.is_empty() => {
+                let Some((from, to, _)) = udp::parse(packet.payload()) else { return Some(packet) };
+                let ends = (SocketAddr::new(packet.source, from), SocketAddr::new(packet.destination, to));
+                clients.with(ends, packet, |client, packet| client.answer(&packet))
+            }
+            _ => Some(packet),
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! Published ports: containers that serve, and clients on the host, by another user of it, and at the neighbour's. Like those of
+//! `network`, these cases run only with the daemon in a namespace that the rig made.
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use sha2::{Digest, Sha256};
+
+use super::network::restart;
+use super::{BUSYBOX, Case, Session, same};
+use crate::process::hex;
+use crate::products;
+use crate::rig::servers::{OPEN_FILES, content, content_hash};
+use crate::rig::world::{HOST, SERVER, at_home, at_the_neighbours, guard, program_at_home};
+
+/// The cases of this file.
+pub fn cases() -> Vec<Case> {
+    vec![
+        Case { name: "ports_carry_50_mb_by_hash_each_way", run: by_hash },
+        Case { name: "ports_are_this_computers_alone_and_are_listed", run: localhost },
+        Case { name: "ports_h11_refusals_reach_docker_run", run: refusals },
+        Case { name: "ports_h11_ranges_and_dynamic_ports_find_a_free_one", run: free_ones },
+        Case { name: "ports_close_on_stop_rm_and_a_crash_of_dockerd", run: closing },
+        Case { name: "ports_as_asked_are_reached_by_neighbours_who_keep_their_address", run: as_asked },
+        Case { name: "ports_without_a_network_fail_by_name", run: no_network },
+    ]
+}
+
+const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+const LOOPBACK_V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
+/// How long a client waits for anything.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// A server that says the hash of what it got when it has got all, and one that says who its clients are.
+const SERVERS: &str = "nc -ll -p 7001 -e sha256sum & nc -ll -p 7002 -e netstat -tn & exec httpd -f -p 80 -h /tmp";
+
+/// Starts a container with these servers and options.
+fn serve(s: &Session, options: &[&str]) -> Result<()> {
+    guard(s)?;
+    let words = [&["run", "-d", "--init"], options, &[BUSYBOX, "sh", "-c", SERVERS]].concat();
+    s.out(&words).map(drop)
+}
+
+fn connect(to: SocketAddr) -> Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&to, PATIENCE).with_context(|| format!("connect to {to}"))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    Ok(stream)
+}
+
+/// Says `words`, then the end; all that is answered until the other side's end.
+fn ask(to: SocketAddr, words: &[u8]) -> Result<Vec<u8>> {
+    let mut stream = connect(to)?;
+    stream.write_all(words)?;
+    stream.shutdown(Shutdown::Write)?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).with_context(|| format!("the answer of {to}"))?;
+    Ok(answer)
+}
+
+/// Asks until the container's servers have begun to serve.
+fn ask_early(to: SocketAddr, words: &'static [u8]) -> Result<String> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        match ask(to, words) {
+            Ok(answer) => return Ok(String::from_utf8_lossy(&answer).into_owned()),
+            Err(error) if Instant::now() >= end => return Err(error),
+            Err(_) => std::thread::sleep(Duration::from_millis(100)),
+        }
+    }
+}
+
+fn hash_of(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
+fn is_refused(ip: IpAddr, port: u16) -> Result<bool> {
+    match TcpStream::connect_timeout(&(ip, port).into(), PATIENCE) {
+        Ok(_) => Ok(false),
+        Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => Ok(true),
+        Err(error) => Err(error).with_context(|| format!("{ip}:{port}")),
+    }
+}
+
+/// What `docker run` says instead of running.
+fn refusal(s: &Session, options: &[&str]) -> Result<String> {
+    let done = s.docker([&["run", "--rm"], options, &[BUSYBOX, "true"]].concat()).finish()?;
+    ensure!(!done.status.success(), "{options:?} ran");
+    Ok(done.talk())
+}
+
+fn by_hash(s: &Session) -> Result<()> {
+    serve(s, &["--name", "web", "-p", "8080:80", "-p", "7001:7001"])?;
+    at_home(|| ask_early((LOOPBACK, 7001).into(), b""))?;
+    let length = 50_000_000;
+    let got = at_home(move || ask((LOOPBACK, 7001).into(), &content(length)))?;
+    same(
+        "what the container got",
+        String::from_utf8_lossy(&got).split(' ').next(),
+        Some(content_hash(length).as_str()),
+    )?;
+    // The other way: noise that the container makes.
+    let made = s.out(&["exec", "web", "sh", "-c", "head -c 50000000 /dev/urandom > /tmp/f; sha256sum < /tmp/f"])?;
+    let fetch = |ip: IpAddr| {
+        let got = at_home(move || ask((ip, 8080).into(), b"GET /f HTTP/1.0\r\n\r\n"))?;
+        let body = got.windows(4).position(|window| window == b"\r\n\r\n").context("no answer")? + 4;
+        same("what the host got", Some(hash_of(&got[body..]).as_str()), made.split(' ').next())
+    };
+    fetch(LOOPBACK)?;
+    fetch(LOOPBACK_V6)?;
+    let busybox = s.busybox.display().to_string();
+    let other =
+        ["--reuid=65534", "--clear-groups", &busybox, "wget", "-q", "-O", "/dev/null", "http://127.0.0.1:8080/f"];
+    program_at_home("setpriv").args(other).within(s.seconds(60)).ok().map(drop)
+}
+
+fn localhost(s: &Session) -> Result<()> {
+    serve(s, &["--name", "web", "-p", "8080:80", "-p", "127.0.0.9:7002:7002"])?;
+    let clients = at_home(|| ask_early(("127.0.0.9".parse::<IpAddr>()?, 7002).into(), b""))?;
+    ensure!(clients.contains("192.168.127.1:"), "a client on loopback speaks as the gateway: {clients}");
+    let (home, port): (IpAddr, u16) = (HOST.parse()?, 8080);
+    ensure!(at_the_neighbours(move || is_refused(home, port))?, "the neighbour reaches a port that is ours alone");
+    ensure!(at_home(move || is_refused(home, port))?, "it listens on another address than loopback");
+    let listed = s.lighter(["ports", "--json"]).ok()?.text();
+    let ports: Vec<serde_json::Value> = listed.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+    let found: Vec<String> = ports
+        .iter()
+        .map(|port| {
+            format!("{} {} {} {}", port["host_address"], port["host_port"], port["container_port"], port["container"])
+        })
+        .collect();
+    let want = [r#""127.0.0.1" 8080 80 "web""#, r#""127.0.0.9" 7002 7002 "web""#, r#""::1" 8080 80 "web""#];
+    same("lighter ports", found, want.map(str::to_owned).to_vec())?;
+    let shown = s.out(&["ps", "--format", "{{.Ports}}"])?;
+    for words in ["0.0.0.0:8080->80/tcp", "127.0.0.9:7002->7002/tcp"] {
+        ensure!(shown.contains(words), "docker ps: {shown}");
+    }
+    Ok(())
+}
+
+fn refusals(s: &Session) -> Result<()> {
+    guard(s)?;
+    let in_use = format!("{OPEN_FILES}:80");
+    for (option, words) in [
+        (in_use.as_str(), "is in use by another program on this computer"),
+        ("192.0.2.1:8080:80", "192.0.2.1 is no address of this computer"),
+        ("8080:80/sctp", "no sctp"),
+    ] {
+        let said = refusal(s, &["-p", option])?;
+        ensure!(said.contains(words), "-p {option}: {said}");
+    }
+    s.out(&["run", "-d", "-p", "8080:80", BUSYBOX, "sleep", "600"])?;
+    // dockerd itself knows of this one.
+    let said = refusal(s, &["-p", "8080:81"])?;
+    ensure!(said.contains("port is already allocated"), "the same twice: {said}");
+    for option in ["0.0.0.0:65536:80", "localhost:8080:80", "[fe80::1%25eth0]:8080:80"] {
+        refusal(s, &["-p", option])?;
+    }
+    let listed = s.lighter(["ports", "--json"]).ok()?.text();
+    same("what is left listening", listed.lines().count(), 2)
+}
+
+fn free_ones(s: &Session) -> Result<()> {
+    let range = format!("{OPEN_FILES}-{}:80", OPEN_FILES + 1);
+    serve(s, &["--name", "range", "-p", &range])?;
+    serve(s, &["--name", "any", "-p", "80"])?;
+    let port = |name: &str| -> Result<u16> {
+        let shown = s.out(&["port", name, "80/tcp"])?;
+        let port = shown.lines().next().and_then(|line| line.rsplit(':').next()).context("no port")?;
+        Ok(port.parse()?)
+    };
+    same("the free one of two", port("range")?, OPEN_FILES + 1)?;
+    for port in [port("range")?, port("any")?] {
+        let said = at_home(move || ask_early((LOOPBACK, port).into(), b"GET /none HTTP/1.0\r\n\r\n"))?;
+        ensure!(said.contains("404"), "{port}: {said}");
+    }
+    Ok(())
+}
+
+fn closing(s: &Session) -> Result<()> {
+    let is_closed = || at_home(|| is_refused(LOOPBACK, 8080));
+    let get = || at_home(|| ask_early((LOOPBACK, 8080).into(), b"GET /none HTTP/1.0\r\n\r\n"));
+    serve(s, &["--name", "web", "-p", "8080:80"])?;
+    get()?;
+    s.out(&["stop", "-t", "0", "web"])?;
+    ensure!(is_closed()?, "it listens after docker stop");
+    // Whoever wants the port has it at once.
+    drop(at_home(|| Ok(TcpListener::bind((LOOPBACK, 8080))?))?);
+    s.out(&["start", "web"])?;
+    get()?;
+    s.out(&["restart", "-t", "0", "web"])?;
+    get()?;
+    s.out(&["rm", "-f", "web"])?;
+    ensure!(is_closed()?, "it listens after docker rm -f");
+    serve(s, &["--name", "web", "-p", "8080:80"])?;
+    get()?;
+    s.lighter(["shell", "sh", "-c", "kill -9 $(pidof dockerd)"]).ok()?;
+    let end = Instant::now() + s.seconds(60);
+    while !is_closed()? {
+        ensure!(Instant::now() < end, "it listens after the end of dockerd");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    while !s.docker(["version"]).finish()?.status.success() {
+        ensure!(Instant::now() < end, "dockerd does not come back");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    s.sweep()?;
+    serve(s, &["--name", "web", "-p", "8080:80"])?;
+    get().map(drop)
+}
+
+fn as_asked(s: &Session) -> Result<()> {
+    guard(s)?;
+    restart(s, "publish = \"as-asked\"")?;
+    let tried = neighbours(s);
+    restart(s, "publish = \"localhost\"")?;
+    tried
+}
+
+fn neighbours(s: &Session) -> Result<()> {
+    serve(s, &["--name", "web", "-p", "7002:7002"])?;
+    let home: IpAddr = HOST.parse()?;
+    at_home(|| ask_early((LOOPBACK, 7002).into(), b""))?;
+    let clients = at_the_neighbours(move || ask((home, 7002).into(), b""))?;
+    let clients = String::from_utf8_lossy(&clients);
+    ensure!(clients.contains(&format!("{SERVER}:")), "the neighbour's own address is not seen: {clients}");
+
+    let program = products::meter()?.display().to_string();
+    s.out(&["create", "--name", "echo", "-p", "7000:7000/udp", BUSYBOX, "/data/meter", "echo", "7000"])?;
+    s.out(&["cp", &program, "echo:/data/meter"])?;
+    s.out(&["start", "echo"])?;
+    let echo = move |from: IpAddr, to: IpAddr| -> Result<String> {
+        let socket = UdpSocket::bind((from, 0))?;
+        socket.connect((to, 7000))?;
+        socket.set_read_timeout(Some(Duration::from_secs(1)))?;
+        let end = Instant::now() + PATIENCE;
+        let mut answer = [0; 64];
+        loop {
+            // The server may not have begun yet, and nobody keeps a datagram for it.
+            socket.send(b"hello")?;
+            match socket.recv(&mut answer) {
+                Ok(length) => return Ok(String::from_utf8_lossy(&answer[..length]).into_owned()),
+                Err(error) if Instant::now() >= end => bail!("no echo: {error}"),
+                Err(_) => {}
+            }
+        }
+    };
+    same("echo at home", at_home(move || echo(LOOPBACK, LOOPBACK))?, "192.168.127.1 hello".to_owned())?;
+    let server: IpAddr = SERVER.parse()?;
+    same("echo at the neighbour's", at_the_neighbours(move || echo(server, home))?, format!("{SERVER} hello"))
+}
+
+fn no_network(s: &Session) -> Result<()> {
+    guard(s)?;
+    restart(s, "network = false")?;
+    let tried = refusal(s, &["-p", "8080:80"]);
+    restart(s, "network = true")?;
+    let said = tried?;
+    ensure!(said.contains("set `network = true` in config.toml"), "{said}");
+    Ok(())
+}
