@@ -3,9 +3,9 @@
 use std::error::Error;
 use std::path::Path;
 
-use lighter_protocol::{Boot, paths};
+use lighter_protocol::paths;
 
-use crate::host::{self, Host};
+use crate::host::{self, Host, Orders};
 use crate::{Guest, cgroup, clock, data_disk, disks, engine, fatal, mounts, network, reaper, settings};
 
 /// What a failed stage says.
@@ -25,7 +25,7 @@ pub fn boot() -> Guest {
     let reaper = stage("reaper", reaper::Reaper::start());
     stage("data", data(&reaper, &orders));
     host.stage("data");
-    let engine = stage("engine", engine::Engine::start(&reaper, &host));
+    let engine = stage("engine", engine::Engine::start(&reaper, &host, &orders));
     Guest { host, reaper, engine }
 }
 
@@ -34,7 +34,7 @@ fn stage<T, E: Into<Failure>>(name: &str, result: Result<T, E>) -> T {
     result.unwrap_or_else(|error| fatal::end(name, &*error.into()))
 }
 
-fn greet() -> Result<(Host, Boot), Failure> {
+fn greet() -> Result<(Host, Orders), Failure> {
     let secret = host::take_secret()?;
     Ok(host::greet(host::dial()?, secret)?)
 }
@@ -44,24 +44,24 @@ fn root() -> Result<(), Failure> {
     Ok(mounts::memory()?)
 }
 
-fn kernel_interfaces(orders: &Boot) -> Result<(), Failure> {
+fn kernel_interfaces(orders: &Orders) -> Result<(), Failure> {
     cgroup::start()?;
     settings::apply();
     network::loopback_up()?;
-    if let Some(network) = &orders.network
+    if let Some(network) = &orders.boot.network
         && let Err(error) = network::interface_up(network)
     {
         // Containers without a way out are better than none.
         tracing::error!(%error, "network interface could not be set up");
     }
-    clock::set(orders.unix_seconds, orders.unix_nanos)?;
-    rustix::system::sethostname(orders.hostname.as_bytes())?;
-    Ok(network::name_files(&orders.hostname, orders.network.as_ref())?)
+    clock::set(orders.boot.unix_seconds, orders.boot.unix_nanos)?;
+    rustix::system::sethostname(orders.boot.hostname.as_bytes())?;
+    Ok(network::name_files(&orders.boot.hostname, orders.boot.network.as_ref())?)
 }
 
-fn data(reaper: &reaper::Reaper, orders: &Boot) -> Result<(), Failure> {
+fn data(reaper: &reaper::Reaper, orders: &Orders) -> Result<(), Failure> {
     let device = disks::find(paths::DATA_SERIAL)?;
     let data = Path::new(paths::DATA);
-    data_disk::open(reaper, &device, data, orders.data_disk_blank, Path::new("/run/lighter"))?;
+    data_disk::open(reaper, &device, data, orders.boot.data_disk_blank, Path::new("/run/lighter"))?;
     Ok(mounts::engine_folders(data)?)
 }

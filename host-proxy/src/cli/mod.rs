@@ -26,6 +26,7 @@ mod logs;
 mod output;
 mod paint;
 mod progress;
+mod proxies;
 mod restart;
 mod shell;
 mod start;

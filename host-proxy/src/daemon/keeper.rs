@@ -32,6 +32,7 @@ use super::door::Door;
 use super::fault::{Fault, chain};
 use super::lifecycle::{Lifecycle, Outcome};
 use super::memory::Memory;
+use super::surroundings::Surroundings;
 use super::wish::{Caller, Inbox, Start, Wish};
 use crate::control::Phase;
 use crate::home::Profile;
@@ -55,6 +56,8 @@ pub struct Keeper<'a> {
     pub door: Arc<Door>,
     /// What dockerd says of itself.
     pub memory: Arc<Memory>,
+    /// The environment that counts.
+    pub surroundings: Arc<Surroundings>,
     /// What people and programs want.
     pub inbox: Inbox,
     /// Whoever holds it keeps the profile.
@@ -202,6 +205,7 @@ impl Keeper<'_> {
             board: Arc::clone(&self.board),
             door: Arc::clone(&self.door),
             memory: Arc::clone(&self.memory),
+            environment: self.surroundings.words(),
             inbox: &mut self.inbox,
         };
         life.live().await

@@ -9,6 +9,7 @@ use super::api::{Serving, accept};
 use super::board::{Board, View};
 use super::door::Door;
 use super::fault::chain;
+use super::surroundings::Surroundings;
 use super::wish::{Caller, How, Stop, Wants};
 use crate::control::{Answer, Ask, Phase, Status};
 use crate::frames::{self, FrameError};
@@ -20,8 +21,8 @@ use crate::sys::endpoint::{Listener, Stream};
 const QUESTION: Duration = Duration::from_secs(5);
 
 /// Serves control clients.
-pub fn serve(listener: Listener, profile: Profile, board: Arc<Board>, door: Arc<Door>, wants: Wants) -> Serving {
-    let desk = Arc::new(Desk { profile, board, door, wants });
+pub fn serve(listener: Listener, desk: Desk) -> Serving {
+    let desk = Arc::new(desk);
     accept(listener, move |client| {
         let desk = Arc::clone(&desk);
         async move {
@@ -32,11 +33,13 @@ pub fn serve(listener: Listener, profile: Profile, board: Arc<Board>, door: Arc<
     })
 }
 
-struct Desk {
+/// What a control client may ask of, and whom it is passed on to.
+pub struct Desk {
     profile: Profile,
     board: Arc<Board>,
     door: Arc<Door>,
     wants: Wants,
+    surroundings: Arc<Surroundings>,
 }
 
 /// A machine that is neither on its way up nor down.
@@ -45,14 +48,31 @@ fn settled(view: &View) -> bool {
 }
 
 impl Desk {
+    /// For one profile's daemon.
+    pub fn new(
+        profile: Profile,
+        board: Arc<Board>,
+        door: Arc<Door>,
+        wants: Wants,
+        surroundings: Arc<Surroundings>,
+    ) -> Desk {
+        Desk { profile, board, door, wants, surroundings }
+    }
+
     async fn attend(&self, mut client: Stream) -> Result<(), FrameError> {
         let ask = tokio::time::timeout(QUESTION, frames::read::<Ask>(&mut client)).await;
         let Ok(ask) = ask else { return Err(FrameError::Closed) };
         match ask? {
             Ask::Status => frames::write(&mut client, &Answer::Status(self.status(&self.board.view()))).await,
             Ask::Watch => self.watch(client).await,
-            Ask::Start { wishes } => self.start(client, wishes).await,
-            Ask::Restart { grace_seconds, wishes } => self.restart(client, grace_seconds, wishes).await,
+            Ask::Start { wishes, environment } => {
+                self.surroundings.change(environment);
+                self.start(client, wishes).await
+            }
+            Ask::Restart { grace_seconds, wishes, environment } => {
+                self.surroundings.change(environment);
+                self.restart(client, grace_seconds, wishes).await
+            }
             Ask::Stop { grace_seconds, quit } => self.stop(client, How::Graceful(grace_seconds), quit).await,
             Ask::Kill { quit } => self.stop(client, How::Kill, quit).await,
             Ask::Guest => self.relay(client).await,
@@ -76,6 +96,7 @@ impl Desk {
             docker_host: self.profile.docker_host(),
             cpus: size.map(|(cpus, _)| cpus),
             memory_bytes: size.map(|(_, bytes)| bytes),
+            proxy: view.proxy.clone(),
             pid: Some(std::process::id()),
             versions: view.versions.clone(),
         }

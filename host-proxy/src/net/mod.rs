@@ -36,6 +36,7 @@ mod tcp;
 mod tests;
 mod udp;
 
+pub use plan::{HOST_NAME, HOST_V4};
 pub use policy::Policy;
 
 use dns::Dns;

@@ -9,10 +9,19 @@ use serde::{Deserialize, Serialize};
 use crate::sys::files;
 
 mod parse;
+/// Which proxies count.
+pub mod proxy;
+mod registries;
 mod save;
+/// URLs without their passwords.
+pub mod url;
+/// Proxies, registries and trust.
+pub mod world;
 
 pub use parse::{SettingsError, load};
 pub use save::save;
+
+use world::{World, WorldWishes};
 
 /// One GiB in bytes.
 pub const GIB: u64 = 1 << 30;
@@ -38,6 +47,9 @@ pub struct Wishes {
     pub network: Option<bool>,
     /// Whether containers may reach services of the host.
     pub host_access: Option<bool>,
+    /// The network world that the user lives in.
+    #[serde(default)]
+    pub world: WorldWishes,
 }
 
 impl Wishes {
@@ -51,6 +63,7 @@ impl Wishes {
             answer_while_stopped: self.answer_while_stopped.or(below.answer_while_stopped),
             network: self.network.or(below.network),
             host_access: self.host_access.or(below.host_access),
+            world: self.world.over(&below.world),
         }
     }
 
@@ -119,6 +132,8 @@ pub struct Settings {
     pub network: bool,
     /// Whether containers may reach services of the host, as users of other desktop engines expect.
     pub host_access: bool,
+    /// The network world that the user lives in.
+    pub world: World,
 }
 
 /// What this host has.
@@ -181,6 +196,7 @@ impl Settings {
             // Off until its limits hold against a container that means harm.
             network: wishes.network.unwrap_or(false),
             host_access: wishes.host_access.unwrap_or(true),
+            world: World::new(&wishes.world, config)?,
         })
     }
 
