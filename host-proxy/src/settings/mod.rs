@@ -47,9 +47,9 @@ pub struct Wishes {
     pub network: Option<bool>,
     /// Whether containers may reach services of the host.
     pub host_access: Option<bool>,
-    /// The network world that the user lives in.
+    /// The network world that the user lives in; apart, because flags say nothing of it and are handed about a lot.
     #[serde(default)]
-    pub world: WorldWishes,
+    pub world: Box<WorldWishes>,
 }
 
 impl Wishes {
@@ -63,7 +63,7 @@ impl Wishes {
             answer_while_stopped: self.answer_while_stopped.or(below.answer_while_stopped),
             network: self.network.or(below.network),
             host_access: self.host_access.or(below.host_access),
-            world: self.world.over(&below.world),
+            world: Box::new(self.world.over(&below.world)),
         }
     }
 

@@ -315,11 +315,11 @@ mod tests {
     #[test]
     fn c9_flags_keep_what_the_file_says_of_the_world() {
         let file = Wishes {
-            world: WorldWishes {
+            world: Box::new(WorldWishes {
                 container_proxies: Some(false),
                 registry_mirrors: Some(vec![]),
                 ..WorldWishes::default()
-            },
+            }),
             ..Wishes::default()
         };
         assert_eq!(Wishes::default().over(&file), file);

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use super::{BUSYBOX, Case, Session, same};
 use crate::clients::registry::{fresh, push};
 use crate::rig::connect_proxy::{LOGIN, PROXY, passed};
-use crate::rig::registries::{PLAIN, TLS};
+use crate::rig::registries::{AUTHORITY, PLAIN, TLS};
 use crate::rig::world::{SERVER, UNREACHABLE, guard};
 
 /// The cases of this file. Each says all of its settings, so each can run alone.
@@ -23,7 +23,7 @@ pub fn cases() -> Vec<Case> {
 
 /// Where the rig has put the authority's certificate.
 fn authority(s: &Session) -> String {
-    s.dir.join("registries/authority.pem").display().to_string()
+    s.dir.join("registries").join(AUTHORITY).display().to_string()
 }
 
 /// Starts the machine anew with these settings and these proxies in the environment.

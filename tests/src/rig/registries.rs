@@ -27,9 +27,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The registries; they go when this is dropped.
 pub struct Registries {
     running: Vec<Child>,
-    /// The private authority's certificate.
-    pub authority: PathBuf,
 }
+
+/// The private authority's certificate below the folder that the registries were started in.
+pub const AUTHORITY: &str = "authority.pem";
 
 impl Registries {
     /// Makes certificates in `dir` and starts both in the neighbouring namespace.
@@ -37,7 +38,7 @@ impl Registries {
         packages::ensure(&[Package { name: "openssl", probe: "openssl" }])?;
         fs::create_dir_all(dir)?;
         certificates(dir).context("make certificates")?;
-        let mut registries = Registries { running: Vec::new(), authority: dir.join("authority.pem") };
+        let mut registries = Registries { running: Vec::new() };
         let tls = format!("tls: {{certificate: {0}/server.pem, key: {0}/server.key}}", dir.display());
         for (port, http) in [(PLAIN, String::new()), (TLS, format!(", {tls}"))] {
             let config = format!(
@@ -100,7 +101,8 @@ fn serve(tools: &Tools, world: &World, config: &Path) -> Result<Child> {
         // Read to the end, because a full pipe would stop it.
         for line in BufReader::new(stderr).lines().map_while(Result::ok) {
             if line.contains("listening on") {
-                drop(listens.send(()));
+                // Who asked has given up, if nobody listens.
+                let _ = listens.send(());
             }
         }
     });
