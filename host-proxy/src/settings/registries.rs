@@ -89,6 +89,8 @@ mod tests {
             ("10.1.0.0/33", "0 to 32 bits"),
             ("registry.corp:70000", "1 to 65535"),
             ("--debug x", "no host"),
+            ("-x", "no host"),
+            ("x-:5000", "no host"),
             ("", "no host"),
             ("fd00::1", "brackets"),
         ] {

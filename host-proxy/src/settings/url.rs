@@ -131,7 +131,11 @@ pub fn place_of(text: &str) -> Result<(String, Option<u16>), String> {
         _ => return Err("its port is no number from 1 to 65535".to_owned()),
     };
     let inside = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-    let named = |host: &str| host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
+    // dockerd refuses a dash at either end.
+    let named = |host: &str| {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+        host.bytes().all(plain) && !host.starts_with('-') && !host.ends_with('-')
+    };
     match inside {
         Some(address) if address.parse::<Ipv6Addr>().is_ok() => Ok((host.to_owned(), port)),
         None if !host.is_empty() && named(host) => Ok((host.to_owned(), port)),
