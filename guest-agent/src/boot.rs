@@ -3,9 +3,9 @@
 use std::error::Error;
 use std::path::Path;
 
-use lighter_protocol::{Boot, Event, paths};
+use lighter_protocol::{Event, paths};
 
-use crate::host::{self, Host};
+use crate::host::{self, Host, Orders};
 use crate::{Guest, cgroup, clock, data_disk, disks, engine, fatal, mounts, network, publish, reaper, settings};
 
 /// What a failed stage says.
@@ -27,7 +27,7 @@ pub fn boot() -> Guest {
     host.stage("data");
     // Before dockerd, which publishes the ports of containers that it restarts.
     stage("ports", publish::serve(secret));
-    let engine = stage("engine", engine::Engine::start(&reaper, &host));
+    let engine = stage("engine", engine::Engine::start(&reaper, &host, &orders));
     Guest { host, reaper, engine }
 }
 
@@ -36,7 +36,7 @@ fn stage<T, E: Into<Failure>>(name: &str, result: Result<T, E>) -> T {
     result.unwrap_or_else(|error| fatal::end(name, &*error.into()))
 }
 
-fn greet() -> Result<(Host, Boot, String), Failure> {
+fn greet() -> Result<(Host, Orders, String), Failure> {
     let secret = host::take_secret()?;
     let (host, orders) = host::greet(host::dial()?, secret.clone())?;
     Ok((host, orders, secret))
@@ -47,26 +47,26 @@ fn root() -> Result<(), Failure> {
     Ok(mounts::memory()?)
 }
 
-fn kernel_interfaces(orders: &Boot) -> Result<(), Failure> {
+fn kernel_interfaces(orders: &Orders) -> Result<(), Failure> {
     cgroup::start()?;
     settings::apply();
     network::loopback_up()?;
-    if let Some(network) = &orders.network
+    if let Some(network) = &orders.boot.network
         && let Err(error) = network::interface_up(network)
     {
         // Containers without a way out are better than none.
         tracing::error!(%error, "network interface could not be set up");
     }
-    clock::set(orders.unix_seconds, orders.unix_nanos)?;
-    rustix::system::sethostname(orders.hostname.as_bytes())?;
-    Ok(network::name_files(&orders.hostname, orders.network.as_ref())?)
+    clock::set(orders.boot.unix_seconds, orders.boot.unix_nanos)?;
+    rustix::system::sethostname(orders.boot.hostname.as_bytes())?;
+    Ok(network::name_files(&orders.boot.hostname, orders.boot.network.as_ref())?)
 }
 
-fn data(reaper: &reaper::Reaper, host: &Host, orders: &Boot) -> Result<(), Failure> {
+fn data(reaper: &reaper::Reaper, host: &Host, orders: &Orders) -> Result<(), Failure> {
     let device = disks::find(paths::DATA_SERIAL)?;
     let data = Path::new(paths::DATA);
     let busy = || host.report(&Event::Busy { doing: "check".into() });
     let keeper = data_disk::Keeper { reaper, busy: &busy };
-    data_disk::open(keeper, &device, data, orders.data_disk_blank, Path::new("/run/lighter"))?;
+    data_disk::open(keeper, &device, data, orders.boot.data_disk_blank, Path::new("/run/lighter"))?;
     Ok(mounts::engine_folders(data)?)
 }

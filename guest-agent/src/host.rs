@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use lighter_protocol::engine::{Certificates, MOST_CERTIFICATE_FRAMES};
 use lighter_protocol::{Boot, Event, Hello, VERSION, paths, ports};
 
 use crate::clock;
@@ -67,8 +68,17 @@ pub fn dial() -> Result<OwnedFd, HostError> {
     }
 }
 
+/// What the host said when it was greeted.
+#[derive(Debug)]
+pub struct Orders {
+    /// What the boot needs.
+    pub boot: Boot,
+    /// Root certificates that came behind it, as PEM text.
+    pub certificates: String,
+}
+
 /// Shows the secret and takes what the boot needs.
-pub fn greet(connection: OwnedFd, secret: String) -> Result<(Host, Boot), HostError> {
+pub fn greet(connection: OwnedFd, secret: String) -> Result<(Host, Orders), HostError> {
     let deadline = Instant::now() + GREETING;
     let mut frames = Frames::new(connection);
     frames.send(&Hello { version: VERSION, secret }, deadline)?;
@@ -76,7 +86,12 @@ pub fn greet(connection: OwnedFd, secret: String) -> Result<(Host, Boot), HostEr
     if boot.version != VERSION {
         return Err(HostError::Version(boot.version));
     }
-    Ok((Host(Arc::new(Mutex::new(Some(frames)))), boot))
+    let mut certificates = String::new();
+    for _ in 0..boot.engine.certificate_frames.min(MOST_CERTIFICATE_FRAMES) {
+        let frame: Certificates = frames.message(deadline)?.ok_or(HostError::Refused)?;
+        certificates.push_str(&frame.pem);
+    }
+    Ok((Host(Arc::new(Mutex::new(Some(frames)))), Orders { boot, certificates }))
 }
 
 impl Host {

@@ -6,8 +6,9 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use lighter_agent::host::{self, Host};
+use lighter_protocol::engine::Certificates;
 use lighter_protocol::wire::{self, MAX_MESSAGE};
-use lighter_protocol::{Boot, Event, Hello, VERSION};
+use lighter_protocol::{Boot, EngineSettings, Event, Hello, VERSION};
 
 /// An agent that was greeted, and the host's end of its channel.
 fn greeted() -> (Host, UnixStream) {
@@ -20,10 +21,14 @@ fn greeted() -> (Host, UnixStream) {
         hostname: "guest".into(),
         data_disk_blank: false,
         network: None,
+        engine: EngineSettings { certificate_frames: 2, ..EngineSettings::default() },
     };
     ours.write_all(&wire::encode(&boot).unwrap()).unwrap();
+    for pem in ["one\n", "two\n"] {
+        ours.write_all(&wire::encode(&Certificates { pem: pem.into() }).unwrap()).unwrap();
+    }
     let (host, told) = host::greet(agent.into(), "secret".into()).unwrap();
-    assert_eq!(told, boot);
+    assert_eq!((told.boot, told.certificates.as_str()), (boot, "one\ntwo\n"));
     let hello: Hello = read(&mut ours);
     assert_eq!(hello, Hello { version: VERSION, secret: "secret".into() });
     (host, ours)

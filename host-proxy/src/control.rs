@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::forward::PublishedPort;
 use crate::frames::{self, FrameError};
 use crate::settings::Wishes;
+use crate::settings::proxy::ProxyWords;
 use crate::sys::endpoint::{self, Stream};
 
 /// How long a daemon may take for an answer that needs no waiting.
@@ -40,6 +41,9 @@ pub enum Ask {
     Start {
         /// Flags, which go over `config.toml`.
         wishes: Wishes,
+        /// Proxies in the environment of whoever asks.
+        #[serde(default)]
+        environment: Option<ProxyWords>,
     },
     /// Stop the machine if it lives, start it, and tell how that goes.
     Restart {
@@ -47,6 +51,9 @@ pub enum Ask {
         grace_seconds: Option<u32>,
         /// Flags, which go over `config.toml`.
         wishes: Wishes,
+        /// Proxies in the environment of whoever asks.
+        #[serde(default)]
+        environment: Option<ProxyWords>,
     },
     /// Stop the machine.
     Stop {
@@ -142,6 +149,9 @@ pub struct Status {
     pub cpus: Option<u8>,
     /// Guest RAM in bytes, of the running machine or of the next one.
     pub memory_bytes: Option<u64>,
+    /// The proxies of the running machine without their passwords; missing when there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<String>,
     /// The daemon's process id.
     pub pid: Option<u32>,
     /// Versions by name: `lighter`, and when known `engine` (dockerd), `kernel` and so on.

@@ -240,6 +240,10 @@ impl Profile {
     pub fn previous_context(&self) -> PathBuf {
         self.dir.join("previous-context")
     }
+    /// By what we know the proxies that we have written into docker's settings.
+    pub fn container_proxies(&self) -> PathBuf {
+        self.dir.join("container-proxies.json")
+    }
     /// Sockets and short-lived files of the running machine.
     pub fn runtime_dir(&self) -> &Path {
         &self.runtime

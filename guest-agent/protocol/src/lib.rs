@@ -3,7 +3,7 @@
 //!
 //! A machine's conversation, in order:
 //! 1. The agent dials [`ports::HELLO`] on the host and sends one [`Hello`] frame with the boot secret. The host answers
-//!    with one [`Boot`] frame, or closes if the secret is wrong.
+//!    with one [`Boot`] frame and the [`engine::Certificates`] frames that it announces, or closes if the secret is wrong.
 //! 2. On the same connection the agent reports [`Event`] frames for as long as the machine lives.
 //! 3. The host dials [`ports::CONTROL`] in the guest once per request: one [`Request`] frame, one [`Reply`] frame; after
 //!    [`Reply::Stream`] both sides go on with [`wire::StreamFrame`]s.
@@ -12,6 +12,8 @@
 //! 5. The agent dials [`ports::PUBLISH`] once per published port: one [`Publish`] frame with the boot secret, one
 //!    [`Published`] frame. The host listens until the agent ends its side, and ends its own when it listens no more.
 
+/// What dockerd has to know of the user's network.
+pub mod engine;
 /// Messages of the control channel.
 pub mod message;
 /// Guest paths and disk names that both sides must agree on.
@@ -23,5 +25,6 @@ pub mod publish;
 /// Frames on a byte stream: encoding and a decoder that trusts nothing.
 pub mod wire;
 
+pub use engine::{EngineSettings, Proxies};
 pub use message::{Boot, Event, GuestInfo, Hello, LogSource, Network, Reply, Request, Shell, VERSION};
 pub use publish::{Port, Publish, Published, Transport};

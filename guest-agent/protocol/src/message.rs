@@ -5,6 +5,8 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::engine::EngineSettings;
+
 /// Version of this conversation. Host and agent come from one image, so a difference is an error that names both.
 pub const VERSION: u32 = 1;
 
@@ -35,6 +37,9 @@ pub struct Boot {
     /// How the guest's network interface is to be set up; `None` where there is no network.
     #[serde(default)]
     pub network: Option<Network>,
+    /// How dockerd is to be set up.
+    #[serde(default)]
+    pub engine: EngineSettings,
 }
 
 /// The guest's one network interface. The agent sets all of it itself, so no machine waits for DHCP or for router

@@ -16,3 +16,7 @@ pub const DATA: &str = "/data";
 pub const DOCKER_SOCKET: &str = "/run/docker.sock";
 /// The demo image in `docker load` format, inside the root.
 pub const DEMO_IMAGE: &str = "/usr/share/lighter/demo.tar";
+/// Root certificates that the host sent, in memory.
+pub const CERTIFICATES: &str = "/run/lighter/host-certificates.pem";
+/// Folder of the image's own root certificates.
+pub const IMAGE_CERTIFICATES: &str = "/etc/ssl/certs";

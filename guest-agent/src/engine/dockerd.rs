@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use lighter_protocol::paths::DOCKER_SOCKET;
 
-use super::{api, connect, supervise};
+use super::{api, connect, supervise, world::World};
 use crate::{paths, sys};
 
 /// Until it answers. A first start after a hard stop repairs its databases.
@@ -21,7 +21,7 @@ pub const OWN_END: Duration = Duration::from_secs(10);
 const UNMASKED: &str = "--default-network-opt=bridge=com.docker.network.bridge.enable_ip_masquerade=false";
 
 /// The command. No `--live-restore`: dockerd refuses Swarm with it and would leave containers running at shutdown.
-pub fn command() -> Command {
+pub fn command(world: &World) -> Command {
     for stale in [DOCKER_SOCKET, "/run/docker.pid"] {
         let _none_there = fs::remove_file(stale);
     }
@@ -38,6 +38,7 @@ pub fn command() -> Command {
     command.arg("--shutdown-timeout=600");
     // Its start makes much garbage and keeps little: fewer collections save a third of the time, and it gives back later.
     command.env("GOGC", "400");
+    world.dress(&mut command);
     if emulated_cpu(&fs::read_to_string("/proc/cpuinfo").unwrap_or_default()) {
         sys::personality::without_randomisation(&mut command);
     }

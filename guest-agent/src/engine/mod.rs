@@ -10,10 +10,11 @@ use std::time::{Duration, Instant};
 use lighter_protocol::{Event, paths};
 
 use crate::clock;
-use crate::host::Host;
+use crate::host::{Host, Orders};
 use crate::reaper::Reaper;
 
 use supervise::{Service, Supervised};
+use world::World;
 
 /// Small requests to dockerd's API.
 pub mod api;
@@ -29,6 +30,8 @@ pub mod dockerd;
 mod output;
 /// A program that is started again when it ends.
 pub mod supervise;
+/// Proxies, registries and trust of the user.
+pub mod world;
 
 /// The engine.
 pub struct Engine {
@@ -39,11 +42,12 @@ pub struct Engine {
 
 impl Engine {
     /// Starts both programs; does not wait for them.
-    pub fn start(reaper: &Reaper, host: &Host) -> io::Result<Self> {
+    pub fn start(reaper: &Reaper, host: &Host, orders: &Orders) -> io::Result<Self> {
         containerd::write_config()?;
+        let world = World::settle(&orders.boot.engine, &orders.certificates);
         let version = Arc::new(Mutex::new(String::new()));
         let containerd = Supervised::start(containerd_service(host), reaper, host)?;
-        let dockerd = Supervised::start(dockerd_service(host, &version), reaper, host)?;
+        let dockerd = Supervised::start(dockerd_service(host, &version, world), reaper, host)?;
         Ok(Self { containerd, dockerd, version })
     }
 
@@ -74,12 +78,12 @@ fn containerd_service(host: &Host) -> Service {
     }
 }
 
-fn dockerd_service(host: &Host, version: &Arc<Mutex<String>>) -> Service {
+fn dockerd_service(host: &Host, version: &Arc<Mutex<String>>, world: World) -> Service {
     let (host, version) = (host.clone(), Arc::clone(version));
     Service {
         name: "dockerd",
         log: crate::paths::DOCKERD_LOG,
-        command: Box::new(dockerd::command),
+        command: Box::new(move || dockerd::command(&world)),
         ready: Box::new(move |ended| {
             let engine_version = dockerd::answers(ended)?;
             host.stage("dockerd");

@@ -27,6 +27,7 @@ mod output;
 mod paint;
 mod ports;
 mod progress;
+mod proxies;
 mod restart;
 mod shell;
 mod start;

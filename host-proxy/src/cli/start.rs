@@ -9,11 +9,12 @@ use anyhow::{Context, bail};
 use clap::Args;
 
 use super::progress::Progress;
-use super::{Target, attach, block_on, output, status};
+use super::{Target, attach, block_on, output, proxies, status};
 use crate::control::{Ask, Control, Phase, Status};
 use crate::daemon::{Begin, Daemon, disk, log::Log};
 use crate::lock::Lock;
 use crate::machine::Platform;
+use crate::settings::proxy::ProxyWords;
 use crate::settings::{self, Engine, Host, Settings, Wishes};
 use crate::sys::endpoint::Inherited;
 use crate::sys::process::{self, StopSignals};
@@ -115,7 +116,7 @@ impl Start {
                 self.keep(target, &wishes);
                 return self.already(target, status, &wishes);
             }
-            Some(_) => Ask::Start { wishes: wishes.clone() },
+            Some(_) => Ask::Start { wishes: wishes.clone(), environment: Some(ProxyWords::from_env()) },
             None => {
                 attach::spawn(target, &Begin::Awake(wishes.clone())).await?;
                 Ask::Watch
@@ -134,7 +135,7 @@ impl Start {
     pub async fn again(&self, target: &Target, grace_seconds: Option<u32>) -> anyhow::Result<ExitCode> {
         let wishes = self.sizes.wishes();
         self.check(target, &wishes)?;
-        let ask = Ask::Restart { grace_seconds, wishes: wishes.clone() };
+        let ask = Ask::Restart { grace_seconds, wishes: wishes.clone(), environment: Some(ProxyWords::from_env()) };
         self.follow(target, &ask, Origin::Woken, &wishes, Progress::new()).await
     }
 
@@ -163,7 +164,7 @@ impl Start {
         if origin == Origin::Found && !wishes.is_empty() {
             output::talk("It was already starting, so the new settings take effect with `lighter restart`");
         }
-        self.done(target, &status, seconds)
+        self.done(target, &status, seconds, origin)
     }
 
     /// Provides the endpoint and no machine.
@@ -174,6 +175,7 @@ impl Start {
         let found = self.find(target, &mut Progress::new()).await?;
         // There is no start to try them first.
         self.keep(target, &wishes);
+        let made = found.is_none();
         match found {
             Some(status) => output::talk(&format!("lighter is there already, and {}", status.state.name())),
             None => {
@@ -183,6 +185,9 @@ impl Start {
         }
         drop(turn);
         self.invite(target, &target.profile.docker_host());
+        if self.activate && made {
+            proxies::give(target);
+        }
         Ok(ExitCode::SUCCESS)
     }
 
@@ -222,7 +227,7 @@ impl Start {
         if let Some(warning) = settings.memory_warning(Host::here()) {
             output::talk(&format!("warning: {warning}"));
         }
-        Ok(())
+        proxies::check(&settings)
     }
 
     /// Writes flags that worked into the settings. The machine runs whether that works or not.
@@ -247,10 +252,14 @@ impl Start {
         self.print(target, status)
     }
 
-    fn done(&self, target: &Target, status: &Status, seconds: f32) -> anyhow::Result<ExitCode> {
+    fn done(&self, target: &Target, status: &Status, seconds: f32, origin: Origin) -> anyhow::Result<ExitCode> {
         let engine = status.engine.as_deref().unwrap_or("unknown");
         output::talk(&format!("lighter is running ({engine} engine, {seconds:.1} s)"));
         self.invite(target, &status.docker_host);
+        // Whoever started one that was found has done it in an environment of their own.
+        if self.activate && origin != Origin::Found {
+            proxies::give(target);
+        }
         self.print(target, status)
     }
 
@@ -317,7 +326,7 @@ impl Start {
             self.keep(target, wishes);
             let seconds = progress.seconds();
             drop(progress);
-            self.done(target, &status, seconds)?;
+            self.done(target, &status, seconds, Origin::Spawned)?;
         }
         Ok(())
     }

@@ -85,6 +85,7 @@ fn page(shown: Shown, paint: Paint) -> String {
     rows.extend(status.cpus.map(|cpus| ("cpus", cpus.to_string())));
     rows.extend(status.memory_bytes.map(|bytes| ("memory", output::size(bytes))));
     rows.extend(disk_bytes.map(|bytes| ("disk", output::size(bytes))));
+    rows.extend(status.proxy.map(|proxy| ("proxy", proxy)));
     rows.extend(status.pid.map(|pid| ("daemon pid", pid.to_string())));
     let versions: Vec<String> = status.versions.iter().map(|(name, version)| format!("{name} {version}")).collect();
     rows.push(("versions", versions.join(", ")));
@@ -131,6 +132,7 @@ fn offline(target: &Target, state: Phase, reason: Option<String>, pid: Option<u3
         docker_host: target.profile.docker_host(),
         cpus: settings.as_ref().map(|settings| settings.cpus),
         memory_bytes: settings.as_ref().map(|settings| settings.memory_bytes),
+        proxy: None,
         pid,
         versions: BTreeMap::from([("lighter".to_owned(), env!("CARGO_PKG_VERSION").to_owned())]),
     }

@@ -16,13 +16,28 @@ struct Member {
 /// `text`, which must be valid JSON with an object outside, with its member `key` saying `value`, or without it for
 /// `None`; `None` if the text is no such thing.
 pub fn set(text: &str, key: &str, value: Option<&str>) -> Option<String> {
+    change(text, key, value.map(serde_json::Value::from).as_ref(), str::eq_ignore_ascii_case)
+}
+
+/// Like [`set`], in an object whose names are data, as those of a map are in Go: their case counts.
+pub fn set_in_map(text: &str, key: &str, value: Option<&serde_json::Value>) -> Option<String> {
+    change(text, key, value, |one, other| one == other)
+}
+
+fn change(
+    text: &str,
+    key: &str,
+    value: Option<&serde_json::Value>,
+    same: impl Fn(&str, &str) -> bool,
+) -> Option<String> {
     let object: serde_json::Value = serde_json::from_str(text).ok()?;
     let empty = object.as_object()?.is_empty();
     let members = members(text)?;
-    let json = value.map(|value| serde_json::Value::from(value).to_string());
+    let json = value.map(serde_json::Value::to_string);
     let mut edited = text.to_owned();
     // The same is done to all of that name. From behind, so that spans stay right.
-    let found: Vec<&Member> = members.iter().filter(|member| is_named(text, member, key)).collect();
+    let named = |member: &&Member| name(text, member).is_some_and(|name| same(&name, key));
+    let found: Vec<&Member> = members.iter().filter(named).collect();
     match &json {
         Some(json) if found.is_empty() => {
             let at = text.find('{')? + 1;
@@ -43,13 +58,13 @@ pub fn set(text: &str, key: &str, value: Option<&str>) -> Option<String> {
     let now: serde_json::Value = serde_json::from_str(&edited).ok()?;
     let mut wanted = object;
     let fields = wanted.as_object_mut()?;
-    let mut names: Vec<String> = fields.keys().filter(|name| name.eq_ignore_ascii_case(key)).cloned().collect();
+    let mut names: Vec<String> = fields.keys().filter(|name| same(name, key)).cloned().collect();
     if names.is_empty() {
         names.push(key.to_owned());
     }
     for name in names {
         match value {
-            Some(value) => fields.insert(name, value.into()),
+            Some(value) => fields.insert(name, value.clone()),
             None => fields.remove(&name),
         };
     }
@@ -76,9 +91,12 @@ pub fn inside(text: &str, key: &str, change: impl Fn(&str) -> Option<String>) ->
 }
 
 fn is_named(text: &str, member: &Member, key: &str) -> bool {
-    let end = string_end(text.as_bytes(), member.span.start).unwrap_or(member.span.start);
-    let name = text.get(member.span.start..end).unwrap_or_default();
-    serde_json::from_str::<String>(name).is_ok_and(|name| name.eq_ignore_ascii_case(key))
+    name(text, member).is_some_and(|name| name.eq_ignore_ascii_case(key))
+}
+
+fn name(text: &str, member: &Member) -> Option<String> {
+    let end = string_end(text.as_bytes(), member.span.start)?;
+    serde_json::from_str(text.get(member.span.start..end)?).ok()
 }
 
 /// `text` without the member at `span` and one comma beside it.
@@ -202,6 +220,18 @@ mod tests {
         assert_eq!(edited, text.replace("\n    \"a.example\": \"desktop\",", ""));
         assert_eq!(inside(text, "n", |object| set(object, "a.example", None)), None);
         assert_eq!(inside(text, "missing", |object| Some(object.to_owned())), None);
+    }
+
+    #[test]
+    fn c9_names_that_are_data_differ_by_case() {
+        let text = "{\"unix:///A\": 1, \"unix:///a\": 2}";
+        let value = serde_json::json!({"x": "y"});
+        assert_eq!(
+            set_in_map(text, "unix:///a", Some(&value)).unwrap(),
+            "{\"unix:///A\": 1, \"unix:///a\": {\"x\":\"y\"}}"
+        );
+        assert_eq!(set_in_map(text, "unix:///a", None).unwrap(), "{\"unix:///A\": 1}");
+        assert_eq!(set_in_map("{}", "b", Some(&value)).unwrap(), "{\n\t\"b\": {\"x\":\"y\"}\n}");
     }
 
     #[test]

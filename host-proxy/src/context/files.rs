@@ -129,7 +129,8 @@ impl DockerFiles {
         Ok(dropped)
     }
 
-    fn write_config(&self, before: &str, after: &str) -> Result<(), ContextError> {
+    /// Writes `config.json`, if `after` differs from what it was `before`.
+    pub(super) fn write_config(&self, before: &str, after: &str) -> Result<(), ContextError> {
         if before == after {
             return Ok(());
         }

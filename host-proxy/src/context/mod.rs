@@ -12,10 +12,13 @@ use crate::sys::files as sys_files;
 mod edit;
 /// The docker CLI's own files.
 pub mod files;
+/// The proxies that the docker CLI gives to containers.
+mod proxies;
 /// The socket that every Docker client tries first.
 pub mod socket;
 
 use files::{DockerFiles, Known};
+pub use proxies::Given;
 
 /// What our contexts say of themselves.
 const DESCRIPTION: &str = "lighter: Linux containers in a small virtual machine";
@@ -61,6 +64,7 @@ pub struct Context {
     docker_host: String,
     files: DockerFiles,
     previous: PathBuf,
+    proxy_note: PathBuf,
 }
 
 impl Context {
@@ -72,7 +76,8 @@ impl Context {
     /// In the docker configuration `files`.
     pub fn at(files: DockerFiles, profile: &Profile) -> Context {
         let (name, previous) = (profile.name().context(), profile.previous_context());
-        Context { docker_host: profile.docker_host(), files, previous, name }
+        let proxy_note = profile.container_proxies();
+        Context { docker_host: profile.docker_host(), files, previous, proxy_note, name }
     }
 
     /// Its name.
@@ -125,8 +130,9 @@ impl Context {
         self.files.make_current(Some(&self.name))
     }
 
-    /// If it is the current one, makes the one current that was so before, as long as that exists.
+    /// Takes our proxies away; if it is the current one, makes the one current that was so before, as long as that exists.
     pub fn deactivate(&self) -> Result<(), ContextError> {
+        self.give_proxies(None)?;
         let previous = fs::read_to_string(&self.previous).unwrap_or_default();
         // One that was removed behind our back is still current by name.
         let ours = self.there()?.is_none_or(|known| known.host == self.docker_host);

@@ -35,6 +35,8 @@ pub struct View {
     pub size: Option<(u8, u64)>,
     /// The engine's name once it is chosen.
     pub engine: Option<String>,
+    /// The proxies of the machine that lives, without their passwords.
+    pub proxy: Option<String>,
     /// Versions by name.
     pub versions: BTreeMap<String, String>,
     /// Nothing more will be written: the daemon ends.
@@ -61,6 +63,7 @@ impl Board {
             ends: 0,
             size: None,
             engine: None,
+            proxy: None,
             versions: own_version(),
             over: false,
         };
@@ -89,6 +92,7 @@ impl Board {
             view.starts += 1;
             view.ends += u64::from(ended);
             view.engine = None;
+            view.proxy = None;
             view.versions = own_version();
         });
     }
@@ -96,6 +100,12 @@ impl Board {
     /// Writes how large the machine is.
     pub fn size(&self, cpus: u8, memory_bytes: u64) {
         self.view.send_modify(|view| view.size = Some((cpus, memory_bytes)));
+    }
+
+    /// Writes by which proxies the machine reaches the world, as they may be shown.
+    pub fn proxy(&self, shown: &str) {
+        self.view.send_modify(|view| view.proxy = Some(shown.to_owned()));
+        self.stage("proxies", &format!("pulls and builds go through {shown}"));
     }
 
     /// Writes that there is no machine: `Stopped`, or `Broken` with the reason.
@@ -107,6 +117,7 @@ impl Board {
             view.ends += 1;
             view.size = None;
             view.engine = None;
+            view.proxy = None;
         });
     }
 

@@ -7,6 +7,7 @@ use super::boot::PrepareError;
 use super::console::ConsoleTail;
 use super::hello::HelloError;
 use super::ping::PingError;
+use super::trust::TrustError;
 use crate::machine::Cause;
 use crate::plain;
 use crate::settings::SettingsError;
@@ -20,6 +21,9 @@ pub enum Fault {
     /// Before there was a machine.
     #[error(transparent)]
     Prepare(#[from] PrepareError),
+    /// A file of the user's certificates.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
     /// The engine could not start it.
     #[error("The machine could not be started")]
     Machine(#[source] Cause),

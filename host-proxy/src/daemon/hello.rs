@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use lighter_protocol::engine::{Certificates, EngineSettings};
 use lighter_protocol::{Boot, Event, Hello, Network, VERSION, ports};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
@@ -75,18 +76,24 @@ pub struct Welcome {
     pub data_disk_blank: bool,
     /// How its network interface is to be set up.
     pub network: Option<Network>,
+    /// What dockerd has to know of the user's network.
+    pub engine: EngineSettings,
+    /// The certificates that it is to trust.
+    pub certificates: Vec<Certificates>,
 }
 
 /// Waits for the agent. Has no deadline of its own. Not cancel-safe: callers who are waiting are dropped.
 pub async fn greet(machine: &Arc<dyn Machine>, welcome: &Welcome) -> Result<Events, HelloError> {
     let mut incoming = machine.listen(ports::HELLO);
+    // Shared, because it is large and anybody in the guest may call.
+    let welcome = Arc::new(welcome.clone());
     let mut callers = JoinSet::new();
     loop {
         tokio::select! {
             caller = incoming.accept(), if callers.len() < MOST_CALLERS => {
                 // The machine is gone, and whoever called this waits for that too.
                 let Some(caller) = caller else { return std::future::pending().await };
-                let welcome = welcome.clone();
+                let welcome = Arc::clone(&welcome);
                 callers.spawn(async move { tokio::time::timeout(CALLER, admit(caller, &welcome)).await });
             }
             Some(result) = callers.join_next() => match result {
@@ -117,8 +124,16 @@ async fn admit(mut stream: BoxedStream, welcome: &Welcome) -> Result<Option<Boxe
         hostname: welcome.hostname.clone(),
         data_disk_blank: welcome.data_disk_blank,
         network: welcome.network.clone(),
+        engine: welcome.engine.clone(),
     };
-    Ok(frames::write(&mut stream, &boot).await.is_ok().then_some(stream))
+    let send = async {
+        frames::write(&mut stream, &boot).await?;
+        for certificates in &welcome.certificates {
+            frames::write(&mut stream, certificates).await?;
+        }
+        Ok::<(), frames::FrameError>(())
+    };
+    Ok(send.await.is_ok().then_some(stream))
 }
 
 /// Compares in a time that does not depend on where the difference is.

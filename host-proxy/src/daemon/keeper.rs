@@ -32,6 +32,7 @@ use super::door::Door;
 use super::fault::{Fault, chain};
 use super::lifecycle::{Lifecycle, Outcome};
 use super::memory::Memory;
+use super::surroundings::Surroundings;
 use super::wish::{Caller, Inbox, Start, Wish};
 use crate::control::Phase;
 use crate::forward::List;
@@ -58,6 +59,8 @@ pub struct Keeper<'a> {
     pub memory: Arc<Memory>,
     /// What is published.
     pub list: Arc<List>,
+    /// The environment that counts.
+    pub surroundings: Arc<Surroundings>,
     /// What people and programs want.
     pub inbox: Inbox,
     /// Whoever holds it keeps the profile.
@@ -206,6 +209,7 @@ impl Keeper<'_> {
             door: Arc::clone(&self.door),
             memory: Arc::clone(&self.memory),
             list: Arc::clone(&self.list),
+            environment: self.surroundings.words(),
             inbox: &mut self.inbox,
         };
         life.live().await

@@ -13,7 +13,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lighter_protocol::{Event, ports};
+use lighter_protocol::engine::{Certificates, frames_of};
+use lighter_protocol::{EngineSettings, Event, ports};
 use tokio::sync::watch;
 
 use super::ascent::{ascend, stage_text};
@@ -24,7 +25,7 @@ use super::fault::Fault;
 use super::hello::{Events, Welcome};
 use super::memory::Memory;
 use super::wish::{How, Inbox};
-use super::{clock, console::ConsoleTail, patience::Patience, shutdown, timeline};
+use super::{clock, console::ConsoleTail, patience::Patience, shutdown, timeline, trust};
 use crate::control::Phase;
 use crate::forward::{Forwarding, List, Rules};
 use crate::home::Profile;
@@ -32,6 +33,7 @@ use crate::machine::{End, Machine, Platform};
 use crate::net::{Network, Policy};
 use crate::plain;
 use crate::settings::Settings;
+use crate::settings::proxy::ProxyWords;
 use crate::sys::names;
 
 /// How long what was said before a machine's end may take to arrive after it.
@@ -74,6 +76,8 @@ pub struct Lifecycle<'a> {
     pub memory: Arc<Memory>,
     /// What is published.
     pub list: Arc<List>,
+    /// The environment that it is started in.
+    pub environment: ProxyWords,
     /// Where wishes to stop arrive.
     pub inbox: &'a mut Inbox,
 }
@@ -116,6 +120,7 @@ impl Lifecycle<'_> {
     /// `None` if somebody wanted it to stop on the way.
     async fn start(&mut self) -> Result<Option<Running>, Fault> {
         let prepared = self.prepare().await?;
+        let (engine, certificates) = self.world().await?;
         if self.inbox.stop_now().is_some() {
             return Ok(None);
         }
@@ -133,6 +138,8 @@ impl Lifecycle<'_> {
             hostname: self.profile.name().hostname(),
             data_disk_blank,
             network: network.as_ref().map(Network::welcome),
+            engine,
+            certificates,
         };
         self.board.stage("machine", "starting the machine");
         let platform = Arc::clone(&self.platform);
@@ -187,6 +194,30 @@ impl Lifecycle<'_> {
         let (profile, settings) = (self.profile.clone(), self.settings.clone());
         let work = move || boot::prepare(&*platform, &profile, &settings, &board);
         Ok(tokio::task::spawn_blocking(work).await.map_err(Fault::panicked)??)
+    }
+
+    /// What dockerd is told of the user's network, and the certificates that it is to trust.
+    async fn world(&self) -> Result<(EngineSettings, Vec<Certificates>), Fault> {
+        let Settings { world, network, host_access, .. } = &self.settings;
+        if !network {
+            // It reaches nobody, so it needs to trust nobody.
+            return Ok(Default::default());
+        }
+        let mut orders = world.orders(&self.environment, *host_access);
+        if let Some(proxies) = world.proxies(&self.environment).0.shown() {
+            self.board.proxy(&proxies);
+        }
+        for warning in world.warnings(&self.environment, *host_access) {
+            tracing::warn!("{warning}");
+        }
+        let files = world.ca_certificates.clone();
+        let trust = tokio::task::spawn_blocking(move || trust::gather(&files)).await.map_err(Fault::panicked)??;
+        for warning in &trust.warnings {
+            tracing::warn!("{warning}");
+        }
+        let certificates = frames_of(&trust.pem);
+        orders.certificate_frames = certificates.len() as u32;
+        Ok((orders, certificates))
     }
 
     /// A machine in service, until it ends or is to end.

@@ -54,8 +54,12 @@ mod serve;
 mod shutdown;
 /// Who wants the machine to end.
 pub mod signals;
+/// The environment that counts.
+mod surroundings;
 /// Stage times for measurements.
 mod timeline;
+/// Root certificates for the guest.
+pub mod trust;
 /// What is wanted of the machine.
 mod wish;
 
@@ -64,6 +68,8 @@ use door::Door;
 use fault::Fault;
 use keeper::Keeper;
 use memory::Memory;
+use serve::Desk;
+use surroundings::Surroundings;
 
 /// How long the daemon of a failed start waits for somebody to ask why.
 const STARTER: Duration = Duration::from_secs(3);
@@ -168,14 +174,31 @@ impl Daemon {
             .map_err(|source| DaemonError::System { what: "listen to signals", source })?;
         let list = Arc::new(List::default());
         let api = api::serve(api, Arc::clone(&door));
-        let control =
-            serve::serve(control, profile.clone(), Arc::clone(&board), Arc::clone(&door), Arc::clone(&list), wants);
+        let surroundings = Arc::new(Surroundings::of_this_process());
+        let desk = Desk {
+            profile: profile.clone(),
+            board: Arc::clone(&board),
+            door: Arc::clone(&door),
+            list: Arc::clone(&list),
+            wants,
+            surroundings: Arc::clone(&surroundings),
+        };
+        let control = serve::serve(control, desk);
         let first = match begin {
             Begin::Awake(wishes) => Some(wishes),
             Begin::Asleep => None,
         };
-        let keeper =
-            Keeper { profile: &profile, platform, board: Arc::clone(&board), door, memory, list, inbox, lock: &lock };
+        let keeper = Keeper {
+            profile: &profile,
+            platform,
+            board: Arc::clone(&board),
+            door,
+            memory,
+            list,
+            surroundings,
+            inbox,
+            lock: &lock,
+        };
         let result = keeper.keep(first).await;
         if result.is_err() {
             // A start can fail faster than its starter comes to ask.

@@ -9,6 +9,7 @@ use super::api::{Serving, accept};
 use super::board::{Board, View};
 use super::door::Door;
 use super::fault::chain;
+use super::surroundings::Surroundings;
 use super::wish::{Caller, How, Stop, Wants};
 use crate::control::{Answer, Ask, Phase, Status};
 use crate::forward::{self, List, PublishedPort};
@@ -21,15 +22,8 @@ use crate::sys::endpoint::{Listener, Stream};
 const QUESTION: Duration = Duration::from_secs(5);
 
 /// Serves control clients.
-pub fn serve(
-    listener: Listener,
-    profile: Profile,
-    board: Arc<Board>,
-    door: Arc<Door>,
-    list: Arc<List>,
-    wants: Wants,
-) -> Serving {
-    let desk = Arc::new(Desk { profile, board, door, list, wants });
+pub fn serve(listener: Listener, desk: Desk) -> Serving {
+    let desk = Arc::new(desk);
     accept(listener, move |client| {
         let desk = Arc::clone(&desk);
         async move {
@@ -45,12 +39,20 @@ const NAMES: Duration = Duration::from_secs(5);
 /// Most ports that one answer holds.
 const MOST_LISTED: usize = 1000;
 
-struct Desk {
-    profile: Profile,
-    board: Arc<Board>,
-    door: Arc<Door>,
-    list: Arc<List>,
-    wants: Wants,
+/// What a control client may ask of, and whom it is passed on to.
+pub struct Desk {
+    /// Whose daemon.
+    pub profile: Profile,
+    /// How the machine is.
+    pub board: Arc<Board>,
+    /// Where API connections get in.
+    pub door: Arc<Door>,
+    /// What is published.
+    pub list: Arc<List>,
+    /// Who is told what is wanted.
+    pub wants: Wants,
+    /// The environment that counts.
+    pub surroundings: Arc<Surroundings>,
 }
 
 /// A machine that is neither on its way up nor down.
@@ -65,8 +67,14 @@ impl Desk {
         match ask? {
             Ask::Status => frames::write(&mut client, &Answer::Status(self.status(&self.board.view()))).await,
             Ask::Watch => self.watch(client).await,
-            Ask::Start { wishes } => self.start(client, wishes).await,
-            Ask::Restart { grace_seconds, wishes } => self.restart(client, grace_seconds, wishes).await,
+            Ask::Start { wishes, environment } => {
+                self.surroundings.change(environment);
+                self.start(client, wishes).await
+            }
+            Ask::Restart { grace_seconds, wishes, environment } => {
+                self.surroundings.change(environment);
+                self.restart(client, grace_seconds, wishes).await
+            }
             Ask::Stop { grace_seconds, quit } => self.stop(client, How::Graceful(grace_seconds), quit).await,
             Ask::Kill { quit } => self.stop(client, How::Kill, quit).await,
             Ask::Ports => frames::write(&mut client, &Answer::Ports { ports: self.ports().await }).await,
@@ -91,6 +99,7 @@ impl Desk {
             docker_host: self.profile.docker_host(),
             cpus: size.map(|(cpus, _)| cpus),
             memory_bytes: size.map(|(_, bytes)| bytes),
+            proxy: view.proxy.clone(),
             pid: Some(std::process::id()),
             versions: view.versions.clone(),
         }

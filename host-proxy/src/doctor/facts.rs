@@ -29,6 +29,8 @@ pub struct Facts {
     pub host: HostFacts,
     /// The data disk.
     pub disk: DiskFacts,
+    /// The network world that the user lives in.
+    pub world: WorldFacts,
 }
 
 /// Whether somebody answers at an endpoint.
@@ -210,6 +212,32 @@ pub struct HostFacts {
     pub wsl: bool,
     /// The guest image: versions by name, or what is wrong.
     pub image: Option<Result<BTreeMap<String, String>, String>>,
+}
+
+/// Proxies and trust, as the next machine that this shell starts will have them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct WorldFacts {
+    /// Whether the machine has a network.
+    pub network: bool,
+    /// The proxies in force.
+    pub proxies: Vec<ProxyFacts>,
+    /// Variables that are no proxies: `http`, …, and what is wrong.
+    pub bad_variables: Vec<(String, String)>,
+    /// What is wrong with the files of certificates.
+    pub certificates_error: Option<String>,
+    /// This computer has no root certificates.
+    pub no_native_certificates: bool,
+}
+
+/// A proxy.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ProxyFacts {
+    /// Its URL without a login.
+    pub shown: String,
+    /// It is on this computer's loopback, on a port that `host_access` closes to the machine.
+    pub closed: bool,
+    /// Why it does not answer.
+    pub silent: Option<String>,
 }
 
 /// An engine that may run the guest.

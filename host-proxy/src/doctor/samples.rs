@@ -26,6 +26,7 @@ impl Facts {
             docker_host: OURS.to_owned(),
             cpus: Some(2),
             memory_bytes: Some(2 << 30),
+            proxy: None,
             pid: Some(42),
             versions,
         };
@@ -64,6 +65,7 @@ impl Facts {
                 ..Ways::default()
             },
             host: host(image),
+            world: WorldFacts { network: true, ..WorldFacts::default() },
             disk: DiskFacts {
                 path: PathBuf::from("/h/.lighter/default/data.img"),
                 limit: Some(60 << 30),

@@ -42,6 +42,7 @@ pub(crate) mod tests;
 mod udp;
 
 pub use inward::{Datagrams, Inward, Room};
+pub use plan::{HOST_NAME, HOST_V4};
 pub use policy::{HostAccess, Policy};
 
 use budget::Budget;

@@ -23,7 +23,9 @@ pub const MTU: u16 = 65_520;
 pub const GATEWAY_V4: Ipv4Addr = Ipv4Addr::new(192, 168, 127, 1);
 /// The guest.
 pub const GUEST_V4: Ipv4Addr = Ipv4Addr::new(192, 168, 127, 2);
-/// `host.docker.internal`: the host's loopback, if it may be reached.
+/// What the guest calls the host's loopback.
+pub const HOST_NAME: &str = "host.docker.internal";
+/// Its address, if it may be reached.
 pub const HOST_V4: Ipv4Addr = Ipv4Addr::new(192, 168, 127, 3);
 /// Bits of the IPv4 network's prefix.
 pub const PREFIX_V4: u8 = 29;

@@ -10,10 +10,19 @@ use crate::net::HostAccess;
 use crate::sys::files;
 
 mod parse;
+/// Which proxies count.
+pub mod proxy;
+mod registries;
 mod save;
+/// URLs without their passwords.
+pub mod url;
+/// Proxies, registries and trust.
+pub mod world;
 
 pub use parse::{SettingsError, load};
 pub use save::save;
+
+use world::{World, WorldWishes};
 
 /// One GiB in bytes.
 pub const GIB: u64 = 1 << 30;
@@ -41,6 +50,9 @@ pub struct Wishes {
     pub host_access: Option<HostAccess>,
     /// Who reaches published ports for which no address was given.
     pub publish: Option<Publish>,
+    /// The network world that the user lives in; apart, because flags say nothing of it and are handed about a lot.
+    #[serde(default)]
+    pub world: Box<WorldWishes>,
 }
 
 impl Wishes {
@@ -55,6 +67,7 @@ impl Wishes {
             network: self.network.or(below.network),
             host_access: self.host_access.or(below.host_access),
             publish: self.publish.or(below.publish),
+            world: Box::new(self.world.over(&below.world)),
         }
     }
 
@@ -145,6 +158,8 @@ pub struct Settings {
     pub host_access: HostAccess,
     /// Who reaches published ports for which no address was given.
     pub publish: Publish,
+    /// The network world that the user lives in.
+    pub world: World,
 }
 
 /// What this host has.
@@ -207,6 +222,7 @@ impl Settings {
             network: wishes.network.unwrap_or(true),
             host_access: wishes.host_access.unwrap_or(HostAccess::Unprivileged),
             publish: wishes.publish.unwrap_or(Publish::Localhost),
+            world: World::new(&wishes.world, config)?,
         })
     }
 

@@ -1,9 +1,10 @@
-//! Reads `config.toml`: eight keys, each checked by hand so that a message names the key, what stands there and what could.
+//! Reads `config.toml`: each key is checked by hand so that a message names the key, what stands there and what could.
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use super::{Engine, Publish, Wishes};
+use super::url::without_logins;
+use super::{Engine, Publish, Wishes, world};
 use crate::net::HostAccess;
 
 /// Longest file that is looked at, in bytes; ours has ten lines.
@@ -116,7 +117,7 @@ pub(super) fn read(path: &Path) -> Result<Option<String>, SettingsError> {
 
 /// The wishes in `text`.
 pub(super) fn parse(text: &str, path: &Path) -> Result<Wishes, SettingsError> {
-    let syntax = |source| SettingsError::Syntax { path: path.to_owned(), source: Box::new(source) };
+    let syntax = |source| SettingsError::Syntax { path: path.to_owned(), source: Box::new(unsecret(source, text)) };
     let table: toml::Table = toml::from_str(text).map_err(syntax)?;
     let wrong = |key, value: &toml::Value, expected| SettingsError::Type {
         path: path.to_owned(),
@@ -159,6 +160,7 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Wishes, SettingsError> {
                 let publish = value.as_str().and_then(named);
                 wishes.publish = Some(publish.ok_or_else(|| wrong("publish", value, expected))?);
             }
+            ours if wishes.world.take(ours, value, path)? => {}
             unknown => {
                 let key: String = unknown.chars().take(60).collect();
                 return Err(SettingsError::UnknownKey { path: path.to_owned(), hint: hint(&key), key });
@@ -177,6 +179,16 @@ fn access(value: &toml::Value) -> Option<HostAccess> {
     }
 }
 
+/// The error that the same text gives without the passwords of its proxies, because it shows the line that it is about.
+fn unsecret(error: toml::de::Error, text: &str) -> toml::de::Error {
+    let safe = without_logins(text);
+    if safe == text {
+        return error;
+    }
+    let again = toml::from_str::<toml::Table>(&safe).err();
+    again.unwrap_or_else(|| <toml::de::Error as serde::de::Error>::custom("a proxy's user or password is not quoted"))
+}
+
 fn number(value: &toml::Value) -> Option<f64> {
     match value {
         toml::Value::Integer(number) => Some(*number as f64),
@@ -186,8 +198,9 @@ fn number(value: &toml::Value) -> Option<f64> {
 }
 
 fn hint(key: &str) -> String {
-    let likely = KEYS.iter().find(|known| key.starts_with(&known[..3]) || distance(key, known) <= 2);
-    likely.map_or_else(|| format!("known are {}", KEYS.join(", ")), |known| format!("did you mean `{known}`?"))
+    let keys = [&KEYS[..], &world::KEYS[..]].concat();
+    let likely = keys.iter().find(|known| key.starts_with(&known[..3]) || distance(key, known) <= 2);
+    likely.map_or_else(|| format!("known are {}", keys.join(", ")), |known| format!("did you mean `{known}`?"))
 }
 
 /// Edits between two words (Levenshtein).
@@ -237,6 +250,7 @@ mod tests {
             network: Some(true),
             host_access: Some(HostAccess::No),
             publish: Some(Publish::AsAsked),
+            ..Wishes::default()
         };
         assert_eq!(loaded(b"").unwrap(), Wishes::default());
         let text =

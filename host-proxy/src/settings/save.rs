@@ -16,6 +16,11 @@ const FRESH: &str = "\
 # network = true    # false: containers reach nothing outside the machine
 # host_access = true   # this host's ports from 1024 on, as host.docker.internal; false: none; \"all\": those below too
 # publish = \"localhost\"   # who reaches `docker run -p 8080:80`: this host alone, or as-asked: every computer that reaches it
+# registry_mirrors = [\"https://mirror.corp.example\"]   # asked first for images of Docker Hub
+# insecure_registries = [\"registry.corp.example:5000\"]   # spoken to without TLS, or without a known certificate
+# ca_certificates = [\"/etc/ssl/corp.pem\"]   # trusted beside what this computer trusts
+# container_proxies = true   # let docker give containers the proxies, too
+# proxy = \"off\"   # or, as the last thing in this file, a table [proxy] with http, https, all, no_proxy
 ";
 
 /// Makes the file at `path` say what `wishes` says, and leaves the rest of it alone. Creates it if there is none.
@@ -51,7 +56,8 @@ pub fn save(path: &Path, wishes: &Wishes) -> Result<(), SettingsError> {
     replace(path, text.as_bytes()).map_err(|source| SettingsError::Unwritable { path: path.to_owned(), source })
 }
 
-/// `text` with the line of `key` saying `value`, a comment behind it kept; a new last line if no line has that key.
+/// `text` with the line of `key` saying `value`, a comment behind it kept; a new line if none has that key, the last one
+/// before the first table.
 fn set(text: &str, key: &str, value: &str) -> String {
     let newline = if text.contains("\r\n") { "\r\n" } else { "\n" };
     let mut found = false;
@@ -68,7 +74,8 @@ fn set(text: &str, key: &str, value: &str) -> String {
         }
     }
     if !found {
-        lines.push(format!("{key} = {value}"));
+        let table = lines.iter().position(|line| line.trim_start().starts_with('['));
+        lines.insert(table.unwrap_or(lines.len()), format!("{key} = {value}"));
     }
     lines.iter().flat_map(|line| [line.as_str(), newline]).collect()
 }
@@ -92,6 +99,17 @@ mod tests {
         assert_eq!(text, "# mine\r\nmemory = 2.5 # little\r\n\r\ncpus = 3\r\nengine = \"software\"\r\n");
         assert_eq!(load(&path).unwrap(), wishes());
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "no temporary file stays");
+    }
+
+    #[test]
+    fn c1_flags_stay_out_of_the_table_of_proxies() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.toml");
+        std::fs::write(&path, "cpus = 1\n\n[proxy]\nhttp = \"http://p:1\"\n").unwrap();
+        save(&path, &wishes()).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text, "cpus = 3\n\nmemory = 2.5\nengine = \"software\"\n[proxy]\nhttp = \"http://p:1\"\n");
+        assert!(load(&path).unwrap().world.proxy.is_some());
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use lighter::frames;
 use lighter::guest::{BoxFuture, BoxedStream};
 use lighter::machine::{Cause, Chosen, End, GuestImage, Incoming, Machine, Platform};
+use lighter_protocol::engine::Certificates;
 use lighter_protocol::wire::StreamFrame;
 use lighter_protocol::{Boot, Event, Hello, Reply, Request, VERSION, ports};
 use lighter_vmm::{EngineKind, MachineConfig};
@@ -167,6 +168,12 @@ impl Guest {
         let mut channel = self.call(&self.secret).await;
         let boot: Boot = frames::read(&mut channel).await.expect("the host answers");
         assert!(boot.version == VERSION && boot.unix_seconds > 1_700_000_000 && boot.hostname.starts_with("lighter"));
+        for _ in 0..boot.engine.certificate_frames {
+            let frame: Certificates = frames::read(&mut channel).await.expect("what was announced");
+            assert!(frame.pem.contains("-----BEGIN CERTIFICATE-----"));
+        }
+        // What the agent was told, for the test to look at.
+        std::fs::write(self.dir.join("orders"), serde_json::to_vec(&boot.engine).unwrap()).unwrap();
         let mut uptime_ms = 0;
         for name in ["pid1", "root", "data", "containerd", "dockerd"] {
             uptime_ms += 100;

@@ -60,6 +60,9 @@ impl Lab {
         command.args(args).env(STAND_IN, self.dir.path().join("image"));
         command.env("LIGHTER_HOME", &self.home).env("DOCKER_CONFIG", self.docker());
         command.env_remove("DOCKER_HOST").env_remove("DOCKER_CONTEXT").env_remove("LIGHTER_TIMELINE");
+        for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"] {
+            command.env_remove(name).env_remove(name.to_lowercase());
+        }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }

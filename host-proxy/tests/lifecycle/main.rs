@@ -19,6 +19,7 @@ mod output;
 mod strangers;
 mod verbs;
 mod wake;
+mod world;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -53,6 +54,6 @@ fn main() -> ExitCode {
 }
 
 fn all() -> impl Iterator<Item = &'static (&'static str, fn())> {
-    let files = [cases::ALL, output::ALL, verbs::ALL, wake::ALL, autostart::ALL, strangers::ALL];
+    let files = [cases::ALL, output::ALL, verbs::ALL, wake::ALL, autostart::ALL, strangers::ALL, world::ALL];
     files.into_iter().flatten()
 }

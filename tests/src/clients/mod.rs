@@ -7,7 +7,7 @@ mod compose;
 mod docker_py;
 mod dockerode;
 mod install;
-mod registry;
+pub mod registry;
 mod report;
 mod testcontainers;
 

@@ -106,14 +106,14 @@ fn carry(mut stream: TcpStream, docker: &Path, config: &Path) -> Result<()> {
 }
 
 /// Pushes an image that is there and answers its digest.
-fn push(s: &Session, name: &str) -> Result<String> {
+pub fn push(s: &Session, name: &str) -> Result<String> {
     let said = s.docker(["push", name]).within(s.seconds(120)).ok()?.text();
     let digest = said.split_whitespace().find(|word| word.starts_with("sha256:"));
     digest.map(str::to_owned).with_context(|| format!("push names no digest: {said}"))
 }
 
 /// A fresh image under this name: its own layer on busybox.
-fn fresh(s: &Session, name: &str, word: &str) -> Result<String> {
+pub fn fresh(s: &Session, name: &str, word: &str) -> Result<String> {
     s.out(&["run", "--name", "fresh", BUSYBOX, "sh", "-c", &format!("echo {word} > /word")])?;
     s.out(&["commit", "fresh", name])?;
     s.out(&["rm", "fresh"])?;

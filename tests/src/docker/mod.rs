@@ -9,6 +9,7 @@ pub mod images;
 pub mod lifecycle;
 pub mod network;
 pub mod ports;
+pub mod registry;
 pub mod streams;
 pub mod terminal;
 pub mod wake;
@@ -69,6 +70,8 @@ impl Session {
 
     /// Environment, working folder and deadline for any program of this session.
     pub fn dress(&self, run: Run) -> Run {
+        let proxies = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"];
+        let run = proxies.into_iter().fold(run, |run, name| run.without_env(name).without_env(name.to_lowercase()));
         run.env("LIGHTER_HOME", self.dir.join("home"))
             .env("DOCKER_CONFIG", self.dir.join("docker"))
             .env("HOME", &self.dir)
@@ -177,7 +180,7 @@ pub fn named(wanted: &[String]) -> impl Iterator<Item = Case> {
 }
 
 /// Whether a name contains one of `wanted`; when there are none, every case is wanted.
-fn is_wanted(name: &str, wanted: &[String]) -> bool {
+pub fn is_wanted(name: &str, wanted: &[String]) -> bool {
     wanted.is_empty() || wanted.iter().any(|part| name.contains(part.as_str()))
 }
 

@@ -1,9 +1,11 @@
 //! Machines on which the docker cases run against a real guest: `software` on this host, `kvm` inside an emulated machine
 //! with a real `/dev/kvm`, `network` in a network namespace of its own.
 
+pub mod connect_proxy;
 pub mod kvm;
 pub mod network;
 pub mod outer;
+pub mod registries;
 pub mod servers;
 pub mod software;
 pub mod tools;

@@ -8,6 +8,8 @@ use std::thread;
 use anyhow::Result;
 use sha2::{Digest, Sha256};
 
+use super::connect_proxy;
+use super::registries::PLAIN;
 use crate::process::hex;
 
 /// Files: `GET /N` gives [`content`] of N bytes.
@@ -36,14 +38,16 @@ pub fn of_the_world() -> Result<()> {
     serve(TcpListener::bind(("::", 53))?, name_stream);
     // A socket of its own for IPv4, so that answers come from the address that was asked.
     datagrams(UdpSocket::bind((super::world::SERVER, 53))?, |question| answer(question, 512));
-    Ok(())
+    connect_proxy::serve(super::world::SERVER)
 }
 
 /// What the host itself serves.
 pub fn of_the_host() -> Result<()> {
     serve(TcpListener::bind(("127.0.0.1", LOOPBACK_FILES))?, file);
     serve(TcpListener::bind(("0.0.0.0", OPEN_FILES))?, file);
-    Ok(())
+    // Whoever asks for the port of the neighbour's registry here gets that.
+    serve(TcpListener::bind(("127.0.0.1", PLAIN))?, to_registry);
+    connect_proxy::serve("127.0.0.1")
 }
 
 fn serve(listener: TcpListener, talk: fn(TcpStream) -> std::io::Result<()>) {
@@ -76,6 +80,11 @@ fn file(mut stream: TcpStream) -> std::io::Result<()> {
     let body = content(wanted.unwrap_or(0));
     write!(stream, "HTTP/1.0 200 OK\r\nContent-Length: {}\r\n\r\n", body.len())?;
     stream.write_all(&body)
+}
+
+fn to_registry(client: TcpStream) -> std::io::Result<()> {
+    let server = TcpStream::connect((super::world::SERVER, PLAIN))?;
+    connect_proxy::join(client, server)
 }
 
 fn count(mut stream: TcpStream) -> std::io::Result<()> {

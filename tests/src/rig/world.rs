@@ -61,6 +61,8 @@ impl World {
             format!("-n {out} link set cable up"),
             format!("-n {home} route add default via {SERVER}"),
             format!("-n {home} route add unreachable {UNREACHABLE}/32"),
+            // For the neighbour it is an address of its own.
+            format!("-n {out} addr add {UNREACHABLE}/32 dev lo"),
         ] {
             ip(&line)?;
         }
@@ -80,6 +82,11 @@ impl World {
 
     fn files(&self) -> PathBuf {
         Path::new("/etc/netns").join(&self.home)
+    }
+
+    /// A program that runs beside the servers.
+    pub fn outside(&self, program: &Path) -> Run {
+        Run::new("ip").args(["netns", "exec", &self.out]).args([program])
     }
 
     /// A program in `dir` that runs `lighter` in the namespace.

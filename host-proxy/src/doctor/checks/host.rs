@@ -1,7 +1,6 @@
 //! Can this computer run the guest: hypervisor, QEMU, memory, limits, and what surrounds it?
 
 use super::{command_in, gib};
-use crate::doctor::engines::is_loopback;
 use crate::doctor::facts::{EngineFacts, Facts};
 use crate::doctor::{Check, Found, Group};
 use crate::settings::Engine;
@@ -26,8 +25,6 @@ pub(super) const CHECKS: &[Check] = &[
     Check { id: "open-files", group: GROUP, look: open_files },
     Check { id: "inotify", group: GROUP, look: inotify },
     Check { id: "wsl", group: GROUP, look: wsl },
-    Check { id: "proxy-variables", group: GROUP, look: proxy_variables },
-    Check { id: "proxy-settings", group: GROUP, look: proxy_settings },
 ];
 
 fn engine<'a>(facts: &'a Facts, name: &str) -> Option<&'a EngineFacts> {
@@ -151,30 +148,6 @@ fn wsl(facts: &Facts) -> Option<Found> {
     Found::hint(cause, "wsl.exe --shutdown (after a change of .wslconfig)")
 }
 
-const PROXIES: [&str; 6] = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"];
-
-fn proxy_variables(facts: &Facts) -> Option<Found> {
-    let (name, value) =
-        PROXIES.iter().find_map(|name| Some((name, facts.variable(name).filter(|url| is_loopback(url))?)))?;
-    let cause =
-        format!("{name}={} is this computer's own loopback, which means another place inside a container", bare(value));
-    Found::hint(cause, format!("export {name}=http://<this computer's address on the network>:<port>"))
-}
-
-fn proxy_settings(facts: &Facts) -> Option<Found> {
-    let (name, value) = facts.docker.proxies.iter().find(|(_, url)| is_loopback(url))?;
-    let path = super::short(&facts.docker.dir.join("config.json"));
-    let cause = format!("{path} gives containers the proxy {} ({name}), which is their own loopback", bare(value));
-    Found::wrong(cause, format!("${{EDITOR:-vi}} {path}"))
-}
-
-/// A URL without a password.
-fn bare(url: &str) -> String {
-    let (scheme, rest) = url.split_once("://").map_or(("", url), |(scheme, rest)| (scheme, rest));
-    let rest = rest.rsplit_once('@').map_or(rest, |(_, rest)| rest);
-    if scheme.is_empty() { rest.to_owned() } else { format!("{scheme}://{rest}") }
-}
-
 #[cfg(test)]
 pub(in crate::doctor) mod tests {
     use crate::doctor::facts::Facts;
@@ -183,9 +156,6 @@ pub(in crate::doctor) mod tests {
 
     fn unusable(facts: &mut Facts, engine: usize, reason: &str, cure: &str) {
         facts.host.engines[engine].unusable = Some((reason.to_owned(), cure.to_owned()));
-    }
-    fn variable(facts: &mut Facts, name: &str, value: &str) {
-        facts.environment.insert(name.to_owned(), value.to_owned());
     }
 
     finds! {
@@ -217,10 +187,6 @@ pub(in crate::doctor) mod tests {
             |f: &mut Facts| f.host.inotify = Some((4096, 16)), ["4096 inotify watches", "sysctl"];
         linux_inside_windows: "wsl", Hint,
             |f: &mut Facts| f.host.wsl = true, ["nestedVirtualization", "wsl.exe"];
-        c9_a_proxy_variable_that_means_the_loopback: "proxy-variables", Hint,
-            |f: &mut Facts| variable(f, "https_proxy", "http://me:secret@localhost:3128"), ["https_proxy=http://localhost:3128", "export https_proxy"];
-        c9_a_proxy_setting_that_means_the_loopback: "proxy-settings", Wrong,
-            |f: &mut Facts| drop(f.docker.proxies.insert("httpProxy".to_owned(), "http://127.0.0.1:8080".to_owned())), ["httpProxy", "127.0.0.1:8080", "config.json"];
     }
 
     #[test]

@@ -12,9 +12,12 @@ mod machine;
 pub(super) mod tools;
 /// What leads a tool to an engine.
 mod ways;
+/// Proxies and trust.
+mod world;
 
 /// All checks, by group.
-pub const CHECKS: [&[Check]; 5] = [machine::CHECKS, files::CHECKS, host::CHECKS, tools::CHECKS, ways::CHECKS];
+pub const CHECKS: [&[Check]; 6] =
+    [machine::CHECKS, files::CHECKS, host::CHECKS, world::CHECKS, tools::CHECKS, ways::CHECKS];
 
 /// `~` for the user's home, so that a line fits.
 fn short(path: &std::path::Path) -> String {
@@ -70,6 +73,7 @@ mod tests {
             host::tests::TESTED,
             tools::tests::TESTED,
             ways::tests::TESTED,
+            world::tests::TESTED,
         ];
         let tested: BTreeSet<&str> = tested.iter().flat_map(|ids| ids.iter().copied()).collect();
         assert_eq!(distinct, tested);

@@ -21,6 +21,8 @@ mod machine;
 mod profile;
 /// Programs and their settings.
 mod tools;
+/// Proxies and trust.
+mod world;
 
 pub use machine::{Answer, disk};
 pub use tools::has_helper;
@@ -48,15 +50,18 @@ pub fn gather(home: &Home, profile: &Profile, answer: Answer, platform: &dyn Pla
         .iter()
         .filter_map(|&name| Some((name.to_owned(), std::env::var(name).ok().filter(|value| !value.is_empty())?)));
     let mut facts = Facts { environment: environment.collect(), ..Facts::default() };
-    facts.profile = profile::profile(profile);
+    let settings;
+    (facts.profile, settings) = profile::profile(profile);
     let user = std::env::home_dir().filter(|home| !home.as_os_str().is_empty());
     let (machine, disk) = std::thread::scope(|scope| {
         let asking = scope.spawn(|| machine::machine(profile, answer));
         let host = scope.spawn(|| host::host(platform));
+        let world = scope.spawn(|| settings.as_ref().map(world::world));
         facts.docker = tools::settings();
         facts.tools = tools::tools(&facts.docker, facts.variable("BUILDX_BUILDER"));
         facts.ways = engines::ways(profile, user.as_deref());
         facts.host = host.join().unwrap_or_default();
+        facts.world = world.join().ok().flatten().unwrap_or_default();
         asking.join().unwrap_or_default()
     });
     (facts.machine, facts.disk) = (machine, disk);

@@ -7,8 +7,8 @@ use crate::home::{HomeError, Profile};
 use crate::settings::{self, Host, Settings};
 use crate::sys::{endpoint, files, host};
 
-/// See the head of this file.
-pub fn profile(profile: &Profile) -> ProfileFacts {
+/// See the head of this file; and the settings that the next start will have, if it can have any.
+pub fn profile(profile: &Profile) -> (ProfileFacts, Option<Settings>) {
     let config = profile.config();
     let wishes = settings::load(&config);
     let settings = match &wishes {
@@ -21,7 +21,7 @@ pub fn profile(profile: &Profile) -> ProfileFacts {
     };
     let settings = settings.ok().flatten();
     let root = profile.dir().parent().unwrap_or(profile.dir());
-    ProfileFacts {
+    let facts = ProfileFacts {
         name: profile.name().to_string(),
         context: profile.name().context(),
         docker_host: profile.docker_host(),
@@ -32,8 +32,9 @@ pub fn profile(profile: &Profile) -> ProfileFacts {
         file_system: host::file_system(profile.dir()),
         settings_error,
         engine: settings.as_ref().map(|settings| settings.engine),
-        memory_bytes: settings.map(|settings| settings.memory_bytes),
-    }
+        memory_bytes: settings.as_ref().map(|settings| settings.memory_bytes),
+    };
+    (facts, settings)
 }
 
 /// Why `dir` cannot be used, in the words of whoever would refuse it at a start.
