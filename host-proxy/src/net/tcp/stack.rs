@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 
 use lighter_vmm::virtio::net::{Accepts, Checksum as Partial, Frame, Offload, Segmentation, Version};
-use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
+use smoltcp::iface::{Config, Interface, PollIngressSingleResult, PollResult, SocketHandle, SocketSet};
 use smoltcp::phy::{Checksum, ChecksumCapabilities, Device, DeviceCapabilities, Medium, PacketMeta, RxToken, TxToken};
 use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
 use smoltcp::time::{Duration, Instant};
@@ -66,9 +66,17 @@ impl Stack {
         self.wire.received.push_back(packet);
     }
 
-    /// Takes what was received, and sends what can be sent.
-    pub fn round(&mut self, now: Instant) {
-        self.interface.poll(now, &mut self.wire, &mut self.sockets);
+    /// Takes what was received. What has to be said about it waits for [`send`](Self::send), so that one packet can
+    /// acknowledge it, open the window for what has been read meanwhile, and carry bytes.
+    pub fn take(&mut self, now: Instant) {
+        while self.interface.poll_ingress_single(now, &mut self.wire, &mut self.sockets)
+            != PollIngressSingleResult::None
+        {}
+    }
+
+    /// Sends what can be sent.
+    pub fn send(&mut self, now: Instant) {
+        while self.interface.poll_egress(now, &mut self.wire, &mut self.sockets) != PollResult::None {}
     }
 
     /// When the next round is due although nothing happens.
