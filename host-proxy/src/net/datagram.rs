@@ -4,7 +4,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU16, Ordering};
 
-use lighter_vmm::virtio::net::{Accepts, Checksum, Frame, FrameSender, Offload, SendError};
+use lighter_vmm::virtio::net::{Accepts, Checksum, Frame, FrameSender, Offload, SendError, Spares};
 
 use super::packet::{ETHERNET, ICMP_V4, ICMP_V6, TCP, TYPE_IPV4, TYPE_IPV6, UDP};
 use super::{checksum, plan};
@@ -104,6 +104,11 @@ impl Egress {
     /// What the guest's driver takes.
     pub fn accepts(&self) -> Accepts {
         self.sender.accepts()
+    }
+
+    /// Memory for frames.
+    pub fn spares(&self) -> &Spares {
+        self.sender.spares()
     }
 
     /// Sends a finished frame, waiting for room.

@@ -10,6 +10,7 @@ use std::os::fd::OwnedFd;
 use lighter_vmm::virtio::net::header;
 use rustix::fs::{Mode, OFlags};
 use rustix::ioctl::{IntegerSetter, Opcode, Setter, Updater, ioctl, opcode};
+use tokio::io::unix::AsyncFd;
 
 const TUNSETIFF: Opcode = opcode::write::<c_int>(b'T', 202);
 const TUNSETOFFLOAD: Opcode = opcode::write::<c_int>(b'T', 208);
@@ -47,4 +48,10 @@ pub fn open(name: &str) -> io::Result<OwnedFd> {
     // SAFETY: the argument is a set of flags, not an address.
     unsafe { ioctl(&tap, IntegerSetter::<TUNSETOFFLOAD>::new_usize(TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6)) }?;
     Ok(tap)
+}
+
+/// The device, for a task that waits for its frames. Called inside a tokio runtime.
+pub fn watched(tap: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an owned descriptor is the same one for as long as it lives.
+    Ok(unsafe { AsyncFd::register(tap) }?)
 }

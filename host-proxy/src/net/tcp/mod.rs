@@ -179,7 +179,7 @@ impl Surroundings {
 
     fn stack(&self, syn: Packet, far: SocketAddr, buffers: Buffers) -> Stack {
         let seed = getrandom::u64().unwrap_or_else(|_| far.port().into());
-        Stack::new(syn, far, buffers, self.egress.accepts(), seed)
+        Stack::new(syn, far, buffers, &self.egress, seed)
     }
 }
 

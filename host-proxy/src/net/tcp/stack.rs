@@ -6,13 +6,14 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 
-use lighter_vmm::virtio::net::{Accepts, Checksum as Partial, Frame, Offload, Segmentation, Version};
+use lighter_vmm::virtio::net::{Accepts, Checksum as Partial, Frame, Offload, Segmentation, Spares, Version};
 use smoltcp::iface::{Config, Interface, PollIngressSingleResult, PollResult, SocketHandle, SocketSet};
 use smoltcp::phy::{Checksum, ChecksumCapabilities, Device, DeviceCapabilities, Medium, PacketMeta, RxToken, TxToken};
 use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
 use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::{HardwareAddress, IpCidr, IpEndpoint};
 
+use crate::net::datagram::Egress;
 use crate::net::packet::{ETHERNET, Packet, TCP};
 use crate::net::{checksum, datagram, plan};
 
@@ -23,6 +24,9 @@ const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// Largest IP packet that the guest's driver is given to cut into segments, in bytes. Not more than the link's MTU: smoltcp
 /// takes a longer one over IPv6 for one that needs fragments, and drops it each time.
 const LARGEST_ROW: NonZeroUsize = NonZeroUsize::new(plan::MTU as usize).expect("it is not zero");
+
+/// Longest Ethernet, IP and TCP headers in bytes.
+const HEADERS: usize = ETHERNET + 40 + 60;
 
 /// Bytes for each direction of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,8 +42,9 @@ pub struct Stack {
 
 impl Stack {
     /// The socket that answers `syn` as `far`, listening already. `seed` makes its sequence numbers unpredictable.
-    pub fn new(syn: Packet, far: SocketAddr, buffers: Buffers, accepts: Accepts, seed: u64) -> Self {
-        let mut wire = Wire { received: VecDeque::from([syn]), sent: Vec::new(), accepts };
+    pub fn new(syn: Packet, far: SocketAddr, buffers: Buffers, egress: &Egress, seed: u64) -> Self {
+        let (accepts, spares) = (egress.accepts(), egress.spares().clone());
+        let mut wire = Wire { received: VecDeque::from([syn]), sent: Vec::new(), accepts, spares };
         let mut config = Config::new(HardwareAddress::Ip);
         config.random_seed = seed;
         let mut interface = Interface::new(config, &mut wire, Instant::ZERO);
@@ -47,7 +52,7 @@ impl Stack {
             // The prefix makes everybody a neighbour, so that no route is needed. An empty list has room for one.
             let _ = addresses.push(IpCidr::new(far.ip().into(), 0));
         });
-        let buffer = || SocketBuffer::new(vec![0; buffers.0]);
+        let buffer = || SocketBuffer::new(vec![0; whole_rows(buffers.0, far.is_ipv4())]);
         let mut socket = Socket::new(buffer(), buffer());
         // What is acknowledged or sent at once was collected in one round already.
         socket.set_ack_delay(None);
@@ -100,11 +105,25 @@ impl Stack {
     }
 }
 
+/// The largest size up to `size` that whole rows fill, if one does: a row ends where the buffer does, and the next one would
+/// be the few bytes that are left.
+fn whole_rows(size: usize, v4: bool) -> usize {
+    let row = LARGEST_ROW.get() - if v4 { 40 } else { 60 };
+    if size < row { size } else { size - size % row }
+}
+
 /// The interface's device: packets in, frames out.
 struct Wire {
     received: VecDeque<Packet>,
     sent: Vec<Frame>,
     accepts: Accepts,
+    spares: Spares,
+}
+
+impl Wire {
+    fn sending(&mut self) -> Sending<'_> {
+        Sending { sent: &mut self.sent, accepts: self.accepts, spares: &self.spares, segment: None }
+    }
 }
 
 impl Device for Wire {
@@ -113,11 +132,11 @@ impl Device for Wire {
 
     fn receive(&mut self, _now: Instant) -> Option<(Received, Sending<'_>)> {
         let packet = self.received.pop_front()?;
-        Some((Received(packet), Sending::new(&mut self.sent, self.accepts)))
+        Some((Received { packet, spares: self.spares.clone() }, self.sending()))
     }
 
     fn transmit(&mut self, _now: Instant) -> Option<Sending<'_>> {
-        Some(Sending::new(&mut self.sent, self.accepts))
+        Some(self.sending())
     }
 
     fn capabilities(&self) -> DeviceCapabilities {
@@ -139,29 +158,32 @@ impl Device for Wire {
     }
 }
 
-struct Received(Packet);
+struct Received {
+    packet: Packet,
+    spares: Spares,
+}
 
 impl RxToken for Received {
     fn consume<R, F: FnOnce(&[u8]) -> R>(self, read: F) -> R {
-        read(self.0.ip())
+        let result = read(self.packet.ip());
+        self.spares.put(self.packet.into_frame());
+        result
     }
 }
 
 struct Sending<'a> {
     sent: &'a mut Vec<Frame>,
     accepts: Accepts,
+    spares: &'a Spares,
     segment: Option<u16>,
-}
-
-impl<'a> Sending<'a> {
-    fn new(sent: &'a mut Vec<Frame>, accepts: Accepts) -> Self {
-        Self { sent, accepts, segment: None }
-    }
 }
 
 impl TxToken for Sending<'_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, length: usize, write: F) -> R {
-        let mut bytes = vec![0; ETHERNET + length];
+        let mut bytes = self.spares.take(ETHERNET + length);
+        // smoltcp writes headers field by field; what it may ever leave out shall not be another connection's.
+        let headers = bytes.len().min(HEADERS);
+        bytes[..headers].fill(0);
         let result = write(&mut bytes[ETHERNET..]);
         let partial = self.accepts.partial_checksums;
         if let Some(frame) = finish(bytes, partial, self.segment) {
