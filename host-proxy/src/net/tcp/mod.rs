@@ -31,12 +31,14 @@ mod inbox;
 mod open;
 mod reply;
 mod stack;
+mod stock;
 
 use flow::Flow;
 use inbox::{Gone, Inbox, Letterbox, inbox};
 use open::Failure;
 use reply::is_syn;
 use stack::{Buffers, Stack};
+use stock::Stock;
 
 /// Most connections at the same time.
 const MOST: usize = 4096;
@@ -64,13 +66,14 @@ struct Surroundings {
     egress: Egress,
     policy: Policy,
     dns: Arc<Dns>,
+    sockets: Stock,
 }
 
 impl Connections {
     /// None yet.
     pub fn new(egress: Egress, policy: Policy, dns: Arc<Dns>) -> Self {
         let (tell_over, over) = mpsc::unbounded_channel();
-        let surroundings = Surroundings { egress, policy, dns };
+        let surroundings = Surroundings { egress, policy, dns, sockets: Stock::default() };
         let full = RateLimit::default();
         Self { flows: HashMap::new(), tasks: JoinSet::new(), over, tell_over, surroundings, full }
     }
@@ -179,7 +182,7 @@ impl Surroundings {
 
     fn stack(&self, syn: Packet, far: SocketAddr, buffers: Buffers) -> Stack {
         let seed = getrandom::u64().unwrap_or_else(|_| far.port().into());
-        Stack::new(syn, far, buffers, &self.egress, seed)
+        Stack::new(syn, far, buffers, &self.egress, &self.sockets, seed)
     }
 }
 

@@ -9,10 +9,11 @@ use std::num::NonZeroUsize;
 use lighter_vmm::virtio::net::{Accepts, Checksum as Partial, Frame, Offload, Segmentation, Spares, Version};
 use smoltcp::iface::{Config, Interface, PollIngressSingleResult, PollResult, SocketHandle, SocketSet};
 use smoltcp::phy::{Checksum, ChecksumCapabilities, Device, DeviceCapabilities, Medium, PacketMeta, RxToken, TxToken};
-use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
+use smoltcp::socket::tcp::{Socket, State};
 use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::{HardwareAddress, IpCidr, IpEndpoint};
 
+use super::stock::Stock;
 use crate::net::datagram::Egress;
 use crate::net::packet::{ETHERNET, Packet, TCP};
 use crate::net::{checksum, datagram, plan};
@@ -38,11 +39,12 @@ pub struct Stack {
     sockets: SocketSet<'static>,
     handle: SocketHandle,
     wire: Wire,
+    stock: Stock,
 }
 
 impl Stack {
     /// The socket that answers `syn` as `far`, listening already. `seed` makes its sequence numbers unpredictable.
-    pub fn new(syn: Packet, far: SocketAddr, buffers: Buffers, egress: &Egress, seed: u64) -> Self {
+    pub fn new(syn: Packet, far: SocketAddr, buffers: Buffers, egress: &Egress, stock: &Stock, seed: u64) -> Self {
         let (accepts, spares) = (egress.accepts(), egress.spares().clone());
         let mut wire = Wire { received: VecDeque::from([syn]), sent: Vec::new(), accepts, spares };
         let mut config = Config::new(HardwareAddress::Ip);
@@ -52,8 +54,7 @@ impl Stack {
             // The prefix makes everybody a neighbour, so that no route is needed. An empty list has room for one.
             let _ = addresses.push(IpCidr::new(far.ip().into(), 0));
         });
-        let buffer = || SocketBuffer::new(vec![0; whole_rows(buffers.0, far.is_ipv4())]);
-        let mut socket = Socket::new(buffer(), buffer());
+        let mut socket = stock.take(whole_rows(buffers.0, far.is_ipv4()));
         // What is acknowledged or sent at once was collected in one round already.
         socket.set_ack_delay(None);
         socket.set_nagle_enabled(false);
@@ -63,7 +64,7 @@ impl Stack {
         let _ = socket.listen(IpEndpoint::from(far));
         let mut sockets = SocketSet::new(Vec::with_capacity(1));
         let handle = sockets.add(socket);
-        Self { interface, sockets, handle, wire }
+        Self { interface, sockets, handle, wire, stock: stock.clone() }
     }
 
     /// A packet of the guest, for the next round.
@@ -102,6 +103,13 @@ impl Stack {
     /// The socket's state.
     pub fn state(&self) -> State {
         self.sockets.get::<Socket<'_>>(self.handle).state()
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        let smoltcp::socket::Socket::Tcp(socket) = self.sockets.remove(self.handle);
+        self.stock.put(socket);
     }
 }
 
