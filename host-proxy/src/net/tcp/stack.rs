@@ -231,3 +231,14 @@ fn finish(mut bytes: Vec<u8>, partial: bool, segment: Option<u16>) -> Option<Fra
     }
     Some(Frame { offload, bytes })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_fill_a_large_buffer_and_a_small_one_stays() {
+        assert_eq!((whole_rows(256 << 10, true), whole_rows(256 << 10, false)), (4 * 65_480, 4 * 65_460));
+        assert_eq!((whole_rows(32 << 10, true), whole_rows(65_480, true)), (32 << 10, 65_480));
+    }
+}
