@@ -38,12 +38,18 @@ enum Verb {
     },
     /// Measure, and print a table.
     Bench {
-        /// What to measure: boot, or of it only microvm; proxy, proxy-software.
+        /// What to measure: boot, or of it only microvm; proxy, proxy-software; net, and words of its measures' names.
         #[arg(required = true)]
         names: Vec<String>,
         /// Runs of each; the table shows medians.
         #[arg(long, default_value_t = 3)]
         rounds: u32,
+        /// Of net: alternating runs of each measure.
+        #[arg(long, default_value_t = 9)]
+        pairs: u32,
+        /// Of net: three of them.
+        #[arg(long, conflicts_with = "pairs")]
+        quick: bool,
         /// Also write every figure to this file.
         #[arg(long)]
         json: Option<std::path::PathBuf>,
@@ -73,6 +79,9 @@ enum Verb {
         /// Words that select cases by name.
         words: Vec<String>,
     },
+    /// The half of `bench net` that runs in namespaces of its own.
+    #[command(hide = true)]
+    InsideNet(bench::net::Inside),
     /// The half of `bench boot` that runs inside the emulated machine.
     #[command(hide = true)]
     InsideBench {
@@ -100,9 +109,12 @@ fn run(verb: Verb) -> anyhow::Result<()> {
     match verb {
         Verb::Demo => demo::run(),
         Verb::Test { words } => suite::run(&words),
-        Verb::Bench { names, rounds, json } => bench::run(&names, rounds, json.as_deref()),
+        Verb::Bench { names, rounds, pairs, quick, json } => {
+            bench::run(&names, rounds, if quick { 3 } else { pairs }, json.as_deref())
+        }
         Verb::Soak { what: _, minutes } => soak::run(std::time::Duration::from_secs(minutes * 60)),
         Verb::Fuzz { seconds } => fuzz::run(seconds),
+        Verb::InsideNet(asked) => bench::net::inside(&asked),
         Verb::InsideBench { tools, rounds } => bench::microvm::inside(&tools, rounds),
         Verb::Image => image::ensure().map(|folder| println!("{}", folder.display())),
         Verb::Inside { tools, words } => rig::kvm::inside(&tools, &words),

@@ -42,6 +42,14 @@ pub const NETWORK_RIG: &[Package] = &[Package { name: "iproute2", probe: "ip" }]
 pub const PROXY_BENCH: &[Package] =
     &[Package { name: "socat", probe: "socat" }, Package { name: "strace", probe: "strace" }];
 
+/// For measuring the network's stack: what it is compared with, and what counts system calls.
+pub const NETWORK_BENCH: &[Package] = &[
+    Package { name: "iproute2", probe: "ip" },
+    Package { name: "passt", probe: "pasta" },
+    Package { name: "slirp4netns", probe: "slirp4netns" },
+    Package { name: "strace", probe: "strace" },
+];
+
 /// The docker CLI, under the names that releases give it.
 const DOCKER_CLI: &[&str] = &["docker-cli", "docker.io"];
 

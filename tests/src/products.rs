@@ -67,10 +67,20 @@ pub fn meter() -> Result<PathBuf> {
     guest_program("lighter-meter")
 }
 
-/// Builds the proxy's rig, optimised as the product is, and returns its path.
+/// Builds the proxy's rig and returns its path.
 pub fn proxy_rig() -> Result<PathBuf> {
-    cargo(["build", "--quiet", "--release", "-p", "lighter", "--example", "proxy_rig"]).show()?;
-    let path = target_dir()?.join("release/examples/proxy_rig");
+    native_rig("proxy_rig")
+}
+
+/// Builds the network's rig and returns its path.
+pub fn net_rig() -> Result<PathBuf> {
+    native_rig("net_rig")
+}
+
+/// Builds a program around parts of the product, optimised as the product is.
+fn native_rig(name: &str) -> Result<PathBuf> {
+    cargo(["build", "--quiet", "--release", "-p", "lighter", "--example", name]).show()?;
+    let path = target_dir()?.join("release/examples").join(name);
     ensure!(path.is_file(), "cargo built no {}", path.display());
     Ok(path)
 }

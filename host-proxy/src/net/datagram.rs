@@ -4,7 +4,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU16, Ordering};
 
-use lighter_vmm::virtio::net::{Accepts, Checksum, Frame, FrameSender, Offload, SendError};
+use lighter_vmm::virtio::net::{Accepts, Checksum, Frame, FrameSender, Offload, SendError, Spares};
 
 use super::packet::{ETHERNET, ICMP_V4, ICMP_V6, TCP, TYPE_IPV4, TYPE_IPV6, UDP};
 use super::{checksum, plan};
@@ -57,13 +57,15 @@ pub fn ethernet(destination: IpAddr) -> [u8; ETHERNET] {
     header
 }
 
-/// A frame with a transport segment whose checksum field, if the protocol has one, is zero.
-fn frame(source: IpAddr, destination: IpAddr, protocol: u8, segment: &[u8], accepts: Accepts) -> Frame {
-    let mut bytes = Vec::with_capacity(ETHERNET + 40 + segment.len());
+/// A frame with a transport segment, in two pieces, whose checksum field, if the protocol has one, is zero.
+fn frame(source: IpAddr, destination: IpAddr, protocol: u8, pieces: [&[u8]; 2], accepts: Accepts) -> Frame {
+    let length = pieces[0].len() + pieces[1].len();
+    let mut bytes = Vec::with_capacity(ETHERNET + 40 + length);
     bytes.extend_from_slice(&ethernet(destination));
-    bytes.extend_from_slice(&header(source, destination, protocol, segment.len()));
+    bytes.extend_from_slice(&header(source, destination, protocol, length));
     let start = bytes.len();
-    bytes.extend_from_slice(segment);
+    pieces.iter().for_each(|piece| bytes.extend_from_slice(piece));
+    let segment = &bytes[start..];
     let mut offload = Offload::default();
     let (offset, value) = match protocol {
         TCP => (16, checksum::transport(source, destination, protocol, segment)),
@@ -106,6 +108,11 @@ impl Egress {
         self.sender.accepts()
     }
 
+    /// Memory for frames.
+    pub fn spares(&self) -> &Spares {
+        self.sender.spares()
+    }
+
     /// Sends a finished frame, waiting for room.
     pub async fn send(&self, frame: Frame) -> Result<(), SendError> {
         self.sender.send(frame).await
@@ -120,22 +127,24 @@ impl Egress {
 
     /// Offers a transport segment whose checksum field is zero.
     pub fn segment(&self, source: IpAddr, destination: IpAddr, protocol: u8, segment: &[u8]) {
+        self.pieces(source, destination, protocol, [segment, &[]]);
+    }
+
+    fn pieces(&self, source: IpAddr, destination: IpAddr, protocol: u8, pieces: [&[u8]; 2]) {
         // The length in an IPv6 header does not count the header itself.
         let header = if destination.is_ipv4() { 20 } else { 0 };
-        if segment.len() + header <= LONGEST {
-            self.offer(frame(source, destination, protocol, segment, self.accepts()));
+        if pieces[0].len() + pieces[1].len() + header <= LONGEST {
+            self.offer(frame(source, destination, protocol, pieces, self.accepts()));
         }
     }
 
     /// Offers a UDP datagram.
     pub fn udp(&self, source: SocketAddr, destination: SocketAddr, payload: &[u8]) {
-        let mut segment = Vec::with_capacity(8 + payload.len());
-        segment.extend_from_slice(&source.port().to_be_bytes());
-        segment.extend_from_slice(&destination.port().to_be_bytes());
-        segment.extend_from_slice(&u16::try_from(8 + payload.len()).unwrap_or(u16::MAX).to_be_bytes());
-        segment.extend_from_slice(&[0, 0]);
-        segment.extend_from_slice(payload);
-        self.segment(source.ip(), destination.ip(), UDP, &segment);
+        let mut header = [0; 8];
+        header[..2].copy_from_slice(&source.port().to_be_bytes());
+        header[2..4].copy_from_slice(&destination.port().to_be_bytes());
+        header[4..6].copy_from_slice(&u16::try_from(8 + payload.len()).unwrap_or(u16::MAX).to_be_bytes());
+        self.pieces(source.ip(), destination.ip(), UDP, [&header, payload]);
     }
 }
 
@@ -152,7 +161,7 @@ mod tests {
             let (source, destination) = (source.parse().unwrap(), destination.parse().unwrap());
             let icmp = if kind == TYPE_IPV4 { ICMP_V4 } else { ICMP_V6 };
             for protocol in [TCP, UDP, icmp] {
-                let written = frame(source, destination, protocol, &[0; 41], Accepts::default());
+                let written = frame(source, destination, protocol, [&[0; 8], &[0; 33]], Accepts::default());
                 assert_eq!(written.offload, Offload::default());
                 let packet = Packet::parse(written.bytes, kind).unwrap();
                 assert_eq!((packet.source, packet.destination, packet.protocol), (source, destination, protocol));
@@ -165,7 +174,7 @@ mod tests {
     fn a_checksum_left_to_the_driver_lies_where_the_header_says() {
         let (source, destination) = ("192.0.2.1".parse().unwrap(), "192.168.127.2".parse().unwrap());
         let accepts = Accepts { partial_checksums: true, ..Accepts::default() };
-        let written = frame(source, destination, UDP, &[0; 12], accepts);
+        let written = frame(source, destination, UDP, [&[0; 12], &[]], accepts);
         let Some(sum) = written.offload.checksum else { panic!("complete") };
         let at = usize::from(sum.start + sum.offset);
         let want = checksum::pseudo(source, destination, UDP, 12);

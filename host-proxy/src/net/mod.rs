@@ -74,7 +74,8 @@ impl Network {
         (device, Self::behind(link, policy, names))
     }
 
-    fn behind(link: HostEnd, policy: Policy, names: NameFiles) -> Self {
+    /// The stack behind a link whose other end the caller serves. Called inside a tokio runtime.
+    pub fn behind(link: HostEnd, policy: Policy, names: NameFiles) -> Self {
         let dns = Arc::new(Dns::new(names.hosts, names.resolv_conf, policy));
         let welcome = plan::welcome(dns.search());
         let queues = Budget::new(router::QUEUES);

@@ -113,6 +113,11 @@ impl Packet {
         &self.frame[self.payload.clone()]
     }
 
+    /// The frame that it came in, for whoever wants its memory.
+    pub fn into_frame(self) -> Vec<u8> {
+        self.frame
+    }
+
     /// Bytes that it takes in memory, with what a queue needs for it.
     pub fn held(&self) -> usize {
         self.frame.capacity() + 2 * size_of::<Self>()

@@ -4,6 +4,7 @@
 mod boot;
 mod exit_reasons;
 pub mod microvm;
+pub mod net;
 mod own_start;
 pub mod private_memory;
 pub mod proxy;
@@ -16,17 +17,19 @@ use serde_json::{Map, Value};
 use crate::packages;
 use crate::rig::tools::Tools;
 
-/// Runs the named benches and writes all their figures to `json`, if asked.
-pub fn run(names: &[String], rounds: u32, json: Option<&Path>) -> Result<()> {
+/// Runs the named benches and writes all their figures to `json`, if asked. Words behind `net` select measures of it.
+pub fn run(names: &[String], rounds: u32, pairs: u32, json: Option<&Path>) -> Result<()> {
     packages::ensure(packages::RUN)?;
     let mut figures = Map::new();
-    for name in names {
+    let mut names = names.iter();
+    while let Some(name) = names.next() {
         let found = match name.as_str() {
             "boot" => boot::run(&Tools::prepare()?, rounds)?,
             "microvm" => microvm::compare(&Tools::prepare()?, rounds)?,
             "proxy" => proxy::run(rounds)?,
+            "net" => net::run(pairs, &names.by_ref().cloned().collect::<Vec<_>>())?,
             "proxy-software" => proxy::software::run(&Tools::prepare()?, rounds)?,
-            _ => bail!("no bench is named `{name}`; there are boot, its part microvm, proxy and proxy-software"),
+            _ => bail!("no bench is named `{name}`; there are boot, its part microvm, net, proxy and proxy-software"),
         };
         figures.insert(name.clone(), found);
     }

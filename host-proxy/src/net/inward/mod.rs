@@ -49,6 +49,7 @@ pub struct Inward(Arc<Shared>);
 struct Shared {
     egress: Egress,
     queues: Budget,
+    sockets: tcp::Stock,
     room: Arc<Semaphore>,
     streams: Arc<Places<Letterbox>>,
     clients: Arc<Places<Arc<Client>>>,
@@ -71,6 +72,7 @@ impl Inward {
         Self(Arc::new(Shared {
             egress,
             queues,
+            sockets: tcp::Stock::default(),
             room: Arc::new(Semaphore::new(MOST_STREAMS)),
             streams: Arc::new(Places::new(MOST_STREAMS)),
             clients: Arc::new(Places::new(MOST_CLIENTS)),
@@ -86,7 +88,7 @@ impl Inward {
     /// Joins `client`, who came from `peer`, with the container's port, until both have ended or one broke off. A container
     /// that refuses, or is not there, resets the client.
     pub async fn join(&self, client: TcpStream, peer: SocketAddr, container: SocketAddr, room: Room) {
-        let Shared { egress, queues, room: left, streams, .. } = &*self.0;
+        let Shared { egress, queues, sockets, room: left, streams, .. } = &*self.0;
         let (letterbox, inbox) = tcp::inbox(queues, None);
         let speaks = source::of(peer.ip(), container.ip());
         let Some(place) = streams.take(container, speaks.address, speaks.port(peer), letterbox) else {
@@ -94,7 +96,7 @@ impl Inward {
             return tcp::reset(client);
         };
         let buffers = if MOST_STREAMS - left.available_permits() <= ROOMY { LARGE } else { SMALL };
-        tcp::inward(client, inbox, (container, place.speaker()), buffers, egress).await;
+        tcp::inward(client, inbox, (container, place.speaker()), buffers, (egress, sockets)).await;
         drop((place, room));
     }
 

@@ -103,8 +103,10 @@ impl<F: Far> Flow<F> {
         loop {
             let mut busy = self.take_packets(cx);
             let now = self.now();
-            if !self.is_frozen() {
-                self.stack.round(now);
+            // What freezes it in this round is still to be acknowledged.
+            let frozen = self.is_frozen();
+            if !frozen {
+                self.stack.take(now);
             }
             let late = self.is_greeting() && self.began.elapsed() >= HANDSHAKE;
             if (late || self.displaced) && !self.ends.broken {
@@ -116,6 +118,9 @@ impl<F: Far> Flow<F> {
             }
             busy |= self.outwards(cx);
             busy |= self.inwards(cx);
+            if !frozen {
+                self.stack.send(now);
+            }
             if !self.stack.sent().is_empty() || self.is_over() {
                 return Poll::Ready(());
             }
@@ -209,7 +214,7 @@ impl<F: Far> Flow<F> {
         self.stack.socket().abort();
         self.ends.broken = true;
         let now = self.now();
-        self.stack.round(now);
+        self.stack.send(now);
     }
 
     /// Both ends are known to the guest's socket, and only its bytes are left to be delivered. Its own timers would throw

@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 use super::flow::{Far, Flow};
 use super::inbox::Inbox;
 use super::stack::{Buffers, Stack};
+use super::stock::Stock;
 use crate::net::datagram::Egress;
 
 /// Connects to `ends.0` in the guest as `ends.1` and moves bytes until both sides have ended or one is broken.
@@ -20,10 +21,10 @@ pub async fn inward(
     inbox: Inbox,
     ends: (SocketAddr, SocketAddr),
     buffers: Buffers,
-    egress: &Egress,
+    (egress, stock): (&Egress, &Stock),
 ) {
     let seed = getrandom::u64().unwrap_or_else(|_| ends.1.port().into());
-    let stack = Stack::towards(ends.0, ends.1, buffers, egress.accepts(), seed);
+    let stack = Stack::towards(ends.0, ends.1, buffers, egress, stock, seed);
     // Small writes wait for nobody; without it the connection works as well.
     let _ = client.set_nodelay(true);
     Flow::new(stack, Client { stream: client, told: false }, inbox).run(egress).await;

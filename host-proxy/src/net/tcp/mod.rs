@@ -37,11 +37,13 @@ mod inward;
 mod open;
 mod reply;
 mod stack;
+mod stock;
 
 pub use inbox::{Letterbox, inbox};
 pub use inward::{inward, reset};
 pub use reply::ports;
 pub use stack::Buffers;
+pub use stock::Stock;
 
 use flow::Flow;
 use inbox::{Gone, Inbox};
@@ -100,6 +102,8 @@ struct Surroundings {
     dns: Arc<Dns>,
     /// For buffers.
     memory: Budget,
+    /// For the next connections.
+    sockets: Stock,
     /// For packets that wait.
     queues: Budget,
 }
@@ -115,7 +119,14 @@ impl Connections {
             tasks: JoinSet::new(),
             news,
             tell,
-            surroundings: Surroundings { egress, policy, dns, memory: Budget::new(MEMORY), queues },
+            surroundings: Surroundings {
+                egress,
+                policy,
+                dns,
+                memory: Budget::new(MEMORY),
+                sockets: Stock::default(),
+                queues,
+            },
             full: RateLimit::default(),
         }
     }
@@ -296,7 +307,7 @@ impl Surroundings {
 
     fn stack(&self, syn: Packet, far: SocketAddr, buffers: Buffers) -> Stack {
         let seed = getrandom::u64().unwrap_or_else(|_| far.port().into());
-        Stack::new(syn, far, buffers, self.egress.accepts(), seed)
+        Stack::new(syn, far, buffers, &self.egress, &self.sockets, seed)
     }
 }
 

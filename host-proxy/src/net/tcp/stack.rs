@@ -6,13 +6,15 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 
-use lighter_vmm::virtio::net::{Accepts, Checksum as Partial, Frame, Offload, Segmentation, Version};
-use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
+use lighter_vmm::virtio::net::{Accepts, Checksum as Partial, Frame, Offload, Segmentation, Spares, Version};
+use smoltcp::iface::{Config, Interface, PollIngressSingleResult, PollResult, SocketHandle, SocketSet};
 use smoltcp::phy::{Checksum, ChecksumCapabilities, Device, DeviceCapabilities, Medium, PacketMeta, RxToken, TxToken};
-use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
+use smoltcp::socket::tcp::{Socket, State};
 use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::{HardwareAddress, IpCidr, IpEndpoint};
 
+use super::stock::Stock;
+use crate::net::datagram::Egress;
 use crate::net::packet::{ETHERNET, Packet, TCP};
 use crate::net::{checksum, datagram, plan};
 
@@ -29,6 +31,8 @@ const LARGEST_ROW: NonZeroUsize = NonZeroUsize::new(plan::MTU as usize).expect("
 const ROUND: usize = 64 << 10;
 /// Bytes for everything of a connection but its buffers and frames: its task, socket, timers, and what waits unread.
 const REST: usize = 12 << 10;
+/// Longest Ethernet, IP and TCP headers in bytes.
+const HEADERS: usize = ETHERNET + 40 + 60;
 
 /// Bytes for each direction of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +44,7 @@ pub struct Stack {
     sockets: SocketSet<'static>,
     handle: SocketHandle,
     wire: Wire,
+    stock: Stock,
 }
 
 impl Stack {
@@ -50,8 +55,8 @@ impl Stack {
     }
 
     /// The socket that answers `syn` as `far`, listening already. `seed` makes its sequence numbers unpredictable.
-    pub fn new(syn: Packet, far: SocketAddr, buffers: Buffers, accepts: Accepts, seed: u64) -> Self {
-        let (mut stack, mut socket) = Self::idle(VecDeque::from([syn]), far, buffers, accepts, seed);
+    pub fn new(syn: Packet, far: SocketAddr, buffers: Buffers, egress: &Egress, stock: &Stock, seed: u64) -> Self {
+        let (mut stack, mut socket) = Self::idle(VecDeque::from([syn]), far, buffers, egress, stock, seed);
         // Fails for port 0 only, which then nobody answers.
         let _ = socket.listen(IpEndpoint::from(far));
         stack.handle = stack.sockets.add(socket);
@@ -59,8 +64,15 @@ impl Stack {
     }
 
     /// The socket that connects to `guest` as `far`.
-    pub fn towards(guest: SocketAddr, far: SocketAddr, buffers: Buffers, accepts: Accepts, seed: u64) -> Self {
-        let (mut stack, mut socket) = Self::idle(VecDeque::new(), far, buffers, accepts, seed);
+    pub fn towards(
+        guest: SocketAddr,
+        far: SocketAddr,
+        buffers: Buffers,
+        egress: &Egress,
+        stock: &Stock,
+        seed: u64,
+    ) -> Self {
+        let (mut stack, mut socket) = Self::idle(VecDeque::new(), far, buffers, egress, stock, seed);
         // Fails for addresses that make no sense together; then the socket stays closed, which is what a refusal looks like.
         let _ = socket.connect(stack.interface.context(), IpEndpoint::from(guest), IpEndpoint::from(far));
         stack.handle = stack.sockets.add(socket);
@@ -72,10 +84,12 @@ impl Stack {
         received: VecDeque<Packet>,
         far: SocketAddr,
         buffers: Buffers,
-        accepts: Accepts,
+        egress: &Egress,
+        stock: &Stock,
         seed: u64,
     ) -> (Self, Socket<'static>) {
-        let mut wire = Wire { received, sent: Vec::new(), accepts };
+        let (accepts, spares) = (egress.accepts(), egress.spares().clone());
+        let mut wire = Wire { received, sent: Vec::new(), accepts, spares };
         let mut config = Config::new(HardwareAddress::Ip);
         config.random_seed = seed;
         let mut interface = Interface::new(config, &mut wire, Instant::ZERO);
@@ -83,15 +97,14 @@ impl Stack {
             // The prefix makes everybody a neighbour, so that no route is needed. An empty list has room for one.
             let _ = addresses.push(IpCidr::new(far.ip().into(), 0));
         });
-        let buffer = || SocketBuffer::new(vec![0; buffers.0]);
-        let mut socket = Socket::new(buffer(), buffer());
+        let mut socket = stock.take(whole_rows(buffers.0, far.is_ipv4()));
         // What is acknowledged or sent at once was collected in one round already.
         socket.set_ack_delay(None);
         socket.set_nagle_enabled(false);
         socket.set_timeout(Some(SILENCE));
         socket.set_keep_alive(Some(KEEP_ALIVE));
         let sockets = SocketSet::new(Vec::with_capacity(1));
-        (Self { interface, sockets, handle: SocketHandle::default(), wire }, socket)
+        (Self { interface, sockets, handle: SocketHandle::default(), wire, stock: stock.clone() }, socket)
     }
 
     /// A packet of the guest, for the next round.
@@ -99,9 +112,17 @@ impl Stack {
         self.wire.received.push_back(packet);
     }
 
-    /// Takes what was received, and sends what can be sent.
-    pub fn round(&mut self, now: Instant) {
-        self.interface.poll(now, &mut self.wire, &mut self.sockets);
+    /// Takes what was received. What has to be said about it waits for [`send`](Self::send), so that one packet can
+    /// acknowledge it, open the window for what has been read meanwhile, and carry bytes.
+    pub fn take(&mut self, now: Instant) {
+        while self.interface.poll_ingress_single(now, &mut self.wire, &mut self.sockets)
+            != PollIngressSingleResult::None
+        {}
+    }
+
+    /// Sends what can be sent.
+    pub fn send(&mut self, now: Instant) {
+        while self.interface.poll_egress(now, &mut self.wire, &mut self.sockets) != PollResult::None {}
     }
 
     /// When the next round is due although nothing happens.
@@ -125,11 +146,32 @@ impl Stack {
     }
 }
 
+impl Drop for Stack {
+    fn drop(&mut self) {
+        let smoltcp::socket::Socket::Tcp(socket) = self.sockets.remove(self.handle);
+        self.stock.put(socket);
+    }
+}
+
+/// The largest size up to `size` that whole rows fill, if one does: a row ends where the buffer does, and the next one would
+/// be the few bytes that are left.
+fn whole_rows(size: usize, v4: bool) -> usize {
+    let row = LARGEST_ROW.get() - if v4 { 40 } else { 60 };
+    if size < row { size } else { size - size % row }
+}
+
 /// The interface's device: packets in, frames out.
 struct Wire {
     received: VecDeque<Packet>,
     sent: Vec<Frame>,
     accepts: Accepts,
+    spares: Spares,
+}
+
+impl Wire {
+    fn sending(&mut self) -> Sending<'_> {
+        Sending { sent: &mut self.sent, accepts: self.accepts, spares: &self.spares, segment: None }
+    }
 }
 
 impl Device for Wire {
@@ -138,13 +180,13 @@ impl Device for Wire {
 
     fn receive(&mut self, _now: Instant) -> Option<(Received, Sending<'_>)> {
         let packet = self.received.pop_front()?;
-        Some((Received(packet), Sending::new(&mut self.sent, self.accepts)))
+        Some((Received { packet, spares: self.spares.clone() }, self.sending()))
     }
 
     fn transmit(&mut self, _now: Instant) -> Option<Sending<'_>> {
         let made: usize = self.sent.iter().map(|frame| frame.bytes.len()).sum();
         (made < ROUND).then_some(())?;
-        Some(Sending::new(&mut self.sent, self.accepts))
+        Some(self.sending())
     }
 
     fn capabilities(&self) -> DeviceCapabilities {
@@ -166,29 +208,32 @@ impl Device for Wire {
     }
 }
 
-struct Received(Packet);
+struct Received {
+    packet: Packet,
+    spares: Spares,
+}
 
 impl RxToken for Received {
     fn consume<R, F: FnOnce(&[u8]) -> R>(self, read: F) -> R {
-        read(self.0.ip())
+        let result = read(self.packet.ip());
+        self.spares.put(self.packet.into_frame());
+        result
     }
 }
 
 struct Sending<'a> {
     sent: &'a mut Vec<Frame>,
     accepts: Accepts,
+    spares: &'a Spares,
     segment: Option<u16>,
-}
-
-impl<'a> Sending<'a> {
-    fn new(sent: &'a mut Vec<Frame>, accepts: Accepts) -> Self {
-        Self { sent, accepts, segment: None }
-    }
 }
 
 impl TxToken for Sending<'_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, length: usize, write: F) -> R {
-        let mut bytes = vec![0; ETHERNET + length];
+        let mut bytes = self.spares.take(ETHERNET + length);
+        // smoltcp writes headers field by field; what it may ever leave out shall not be another connection's.
+        let headers = bytes.len().min(HEADERS);
+        bytes[..headers].fill(0);
         let result = write(&mut bytes[ETHERNET..]);
         let partial = self.accepts.partial_checksums;
         if let Some(frame) = finish(bytes, partial, self.segment) {
@@ -227,4 +272,15 @@ fn finish(mut bytes: Vec<u8>, partial: bool, segment: Option<u16>) -> Option<Fra
         offload.segmentation = segment.map(|size| Segmentation { version, size, headers });
     }
     Some(Frame { offload, bytes })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_fill_a_large_buffer_and_a_small_one_stays() {
+        assert_eq!((whole_rows(256 << 10, true), whole_rows(256 << 10, false)), (4 * 65_480, 4 * 65_460));
+        assert_eq!((whole_rows(32 << 10, true), whole_rows(65_480, true)), (32 << 10, 65_480));
+    }
 }

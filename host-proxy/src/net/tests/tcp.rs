@@ -69,6 +69,39 @@ async fn bytes_pass_both_ways_and_each_side_ends_by_itself() {
 }
 
 #[tokio::test]
+async fn connections_that_follow_each_other_get_their_own_bytes_and_no_others() {
+    let mut guest = Guest::new(LINUX, true, "");
+    for round in 0..6 {
+        let (listener, address) = server().await;
+        let (question, answer) = (noise(300_000 - round, round as u32), noise(200_000 + round, 77 + round as u32));
+        let reply = answer.clone();
+        let serving = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut got = Vec::new();
+            let end = stream.read_to_end(&mut got).await;
+            if end.is_ok() {
+                stream.write_all(&reply).await.unwrap();
+            }
+            got
+        });
+        let handle = guest.connect(PORT + round as u16, address);
+        if round % 2 == 1 {
+            // Broken in the middle: what its socket holds is of no use to the next one.
+            let part =
+                |guest: &mut Guest| guest.socket(handle).send_slice(&question[..1000]).is_ok_and(|sent| sent > 0);
+            guest.until("the first bytes", part).await;
+            guest.turn().await;
+            guest.socket(handle).abort();
+            guest.turn().await;
+            assert!(question.starts_with(&serving.await.unwrap()));
+        } else {
+            assert!(converse(&mut guest, handle, &question, true).await == answer, "round {round}");
+            assert!(serving.await.unwrap() == question, "round {round}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_server_that_ends_first_still_hears_the_guest() {
     let mut guest = Guest::new(LINUX, true, "");
     let (listener, address) = server().await;

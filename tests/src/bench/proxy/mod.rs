@@ -8,7 +8,7 @@
 
 mod rig;
 pub mod software;
-mod syscalls;
+pub mod syscalls;
 
 use std::collections::BTreeMap;
 use std::io;

@@ -11,6 +11,7 @@ use tokio::sync::{Semaphore, mpsc};
 
 use super::device::Net;
 use super::header::{F_GUEST_CSUM, F_GUEST_TSO4, F_GUEST_TSO6, Offload};
+use super::spares::Spares;
 use crate::kick::Kick;
 
 /// Most frames that wait in one direction.
@@ -61,6 +62,7 @@ struct Shared {
     state: Mutex<State>,
     /// One permit per frame that may still be queued towards the guest.
     room: Semaphore,
+    spares: Spares,
 }
 
 impl Shared {
@@ -89,7 +91,8 @@ pub fn link(mac: [u8; 6], mtu: u16) -> (Net, HostEnd) {
 /// Both ends of a link without a device, for whoever plays the guest.
 pub fn ends() -> (GuestEnd, HostEnd) {
     let (sender, frames) = mpsc::channel(QUEUED_FRAMES);
-    let shared = Arc::new(Shared { state: Mutex::default(), room: Semaphore::new(QUEUED_FRAMES) });
+    let room = Semaphore::new(QUEUED_FRAMES);
+    let shared = Arc::new(Shared { state: Mutex::default(), room, spares: Spares::default() });
     (GuestEnd { shared: Arc::clone(&shared), frames: sender }, HostEnd { frames, sender: FrameSender(shared) })
 }
 
@@ -119,6 +122,11 @@ impl GuestEnd {
         let frame = self.shared.lock().to_guest.pop_front()?;
         self.shared.room.add_permits(1);
         Some(frame)
+    }
+
+    /// Memory for the guest's frames, and for that of frames which have reached it.
+    pub fn spares(&self) -> &Spares {
+        &self.shared.spares
     }
 
     /// No driver will come any more.
@@ -168,6 +176,11 @@ impl FrameSender {
         permit.forget();
         self.0.push(frame);
         Ok(())
+    }
+
+    /// Memory for frames, and for that of the guest's frames which have been read.
+    pub fn spares(&self) -> &Spares {
+        &self.0.spares
     }
 
     /// What may be sent now. A frame that the driver does not take when its turn comes is dropped.

@@ -10,12 +10,14 @@ mod device;
 pub mod header;
 mod link;
 mod service;
+mod spares;
 #[cfg(test)]
 mod tests;
 
 pub use device::Net;
 pub use header::{Checksum, Offload, Segmentation, Version};
 pub use link::{Accepts, Frame, FrameSender, GuestEnd, HostEnd, QUEUED_FRAMES, SendError, ends, link};
+pub use spares::Spares;
 
 /// Length of an Ethernet header.
 pub const ETHERNET: usize = 14;

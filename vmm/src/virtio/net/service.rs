@@ -12,6 +12,7 @@ use tokio::sync::mpsc::error::TrySendError;
 
 use super::header::{self, F_MRG_RXBUF, Offload};
 use super::link::{Frame, GuestEnd};
+use super::spares::Spares;
 use super::{ETHERNET, LONGEST_FRAME};
 use crate::kick::Kick;
 use crate::rate_limit::RateLimit;
@@ -170,7 +171,7 @@ impl Rings {
                 pause = Pause::Done;
                 break;
             };
-            let frame = self.read(&chain)?;
+            let frame = self.read(&chain, guest.spares())?;
             self.tx.push(chain.head, 0)?;
             if let (Some(room), Some(frame)) = (room, frame) {
                 room.send(frame);
@@ -181,12 +182,12 @@ impl Rings {
     }
 
     /// The frame in a chain; `None` if it is none.
-    fn read(&mut self, chain: &Chain) -> Result<Option<Frame>, QueueError> {
+    fn read(&mut self, chain: &Chain, spares: &Spares) -> Result<Option<Frame>, QueueError> {
         let length = chain.readable_len() as usize;
         let refused = match length.checked_sub(header::LENGTH) {
             Some(length @ ETHERNET..=LONGEST_FRAME) => {
                 let mut wire = [0; header::LENGTH];
-                let mut bytes = vec![0; length];
+                let mut bytes = spares.take(length);
                 copy_out(&self.tx, &chain.readable, &mut wire, &mut bytes)?;
                 match Offload::parse(&wire, length, self.features) {
                     Ok(offload) => return Ok(Some(Frame { offload, bytes })),
@@ -219,6 +220,7 @@ impl Rings {
                 break;
             }
             self.write(&frame)?;
+            guest.spares().put(frame.bytes);
         }
         self.rx.publish()?;
         Ok(pause)

@@ -1,0 +1,3 @@
+//! What the rig asks of Linux alone.
+
+pub mod tap;
