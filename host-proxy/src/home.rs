@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use crate::replace;
 use crate::sys::{endpoint, files};
 
 /// Room that the machine's own sockets need below [`Profile::runtime_dir`], file name included.
@@ -271,10 +272,11 @@ impl Profile {
         Ok(())
     }
 
-    /// Removes directories that hold nothing between two runs. The caller holds the daemon's lock.
+    /// Removes what holds nothing between two runs. The caller holds the daemon's lock.
     pub fn tidy(&self) {
         // What a killed machine left there is of no use to the next one.
         let _ = std::fs::remove_dir_all(&self.runtime);
+        replace::sweep(&self.known_answers());
         if self.runtime.starts_with(&self.short) || self.sockets == self.short {
             // Fails, as it should, while another profile has a directory there.
             let _ = std::fs::remove_dir(&self.short);

@@ -24,6 +24,21 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     within(DEADLINE, move || at_once(&path, &bytes))
 }
 
+/// Removes what a process that was killed while it replaced the file at `path` has left beside it. For files that nobody else
+/// replaces at the moment.
+pub fn sweep(path: &Path) {
+    let (Some(dir), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else { return };
+    let Ok(entries) = fs::read_dir(dir) else { return };
+    for entry in entries.flatten() {
+        let found = entry.file_name();
+        let id = found.to_str().and_then(|found| found.strip_prefix(name)?.strip_prefix('.')?.strip_suffix(".tmp"));
+        if id.is_some_and(|id| id.parse::<u32>().is_ok()) {
+            // One more file of a few kilobytes is no reason to fail.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
 /// Does `work` on a thread of its own: a call to a file system that does not answer cannot be called off.
 fn within(deadline: Duration, work: impl FnOnce() -> io::Result<()> + Send + 'static) -> io::Result<()> {
     let (done, result) = mpsc::channel();
@@ -93,6 +108,20 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
+
+    #[test]
+    fn c5_what_a_killed_process_left_goes_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let stay = ["notes", "notes.1.tmp.old", "notes.tmp", "notes.x.tmp", "others.1.tmp"];
+        for name in stay.iter().chain(&["notes.1.tmp", "notes.4194304.tmp"]) {
+            fs::write(dir.path().join(name), "x").unwrap();
+        }
+        sweep(&dir.path().join("notes"));
+        let mut left: Vec<_> =
+            fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        left.sort();
+        assert_eq!(left, stay);
+    }
 
     #[test]
     fn c6_a_file_system_that_does_not_answer_is_given_up() {

@@ -269,7 +269,7 @@ mod tests {
             (b"[mounts]\nx = 1", "known are cpus, memory, disk, engine"),
             (b"answer_while_asleep = true", "did you mean `answer_while_stopped`?"),
             (b"answer_while_stopped = 'no'", "expected true or false"),
-            (b"host_access = 0", "expected true or false"),
+            (b"host_access = 0", "expected false, true (ports from 1024 on) or \"all\""),
             (b"host_acces = false", "did you mean `host_access`?"),
             (b"publish = 'lan'", "expected \"localhost\" or \"as-asked\""),
             (b"publish = true", "expected \"localhost\" or \"as-asked\""),

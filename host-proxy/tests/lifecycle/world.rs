@@ -82,7 +82,7 @@ cases! {
         lab.ok(&["start"]);
         configure(&lab, &format!("network = true\nhost_access = false\n[proxy]\nall = \"{PROXY}\"\n"));
         let mut said = vec![start_with(&lab, &[("HTTP_PROXY", "http://you:secret@[::1"), ("LIGHTER_LOG", "trace")])];
-        assert!(said[0].stderr.contains("host_access = false"), "{said:?}");
+        assert!(said[0].stderr.contains("`host_access` closes"), "{said:?}");
         for words in [&["status"][..], &["status", "--json"], &["list", "--json"], &["env"], &["logs", "daemon"], &["doctor"], &["doctor", "--json"]] {
             said.push(lab.lighter(words));
         }
@@ -137,6 +137,8 @@ cases! {
 
     fn a_machine_without_a_network_is_told_of_no_world() {
         let lab = Lab::new();
+        lab.ok(&["start"]);
+        configure(&lab, "network = false\n");
         let said = start_with(&lab, &[("HTTP_PROXY", PROXY)]);
         assert!(said.code == Some(0) && !said.stderr.contains("proxy"), "{said:?}");
         assert_eq!(orders(&lab), EngineSettings::default());

@@ -114,11 +114,4 @@ pub(in crate::doctor) mod tests {
         c9_a_computer_that_trusts_nobody: "host-certificates", Hint,
             |f: &mut Facts| f.world.no_native_certificates = true, ["no root certificates", "apt-get install ca-certificates"];
     }
-
-    #[test]
-    fn c9_a_proxy_on_an_open_hosts_loopback_is_no_trouble_any_more() {
-        let mut facts = Facts::healthy();
-        proxy(&mut facts, true, None);
-        assert_eq!(crate::doctor::examine(&facts), []);
-    }
 }

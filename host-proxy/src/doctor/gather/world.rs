@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::daemon::{fault::chain, trust};
 use crate::doctor::facts::{ProxyFacts, WorldFacts};
+use crate::net::HostAccess;
 use crate::settings::Settings;
 use crate::settings::proxy::ProxyWords;
 use crate::settings::url::Url;
@@ -19,7 +20,7 @@ pub fn world(settings: &Settings) -> WorldFacts {
     let (proxies, bad) = settings.world.proxies(&ProxyWords::from_env());
     let asked = proxies.urls().into_iter().map(|url| ProxyFacts {
         shown: url.to_string(),
-        closed: url.is_loopback() && !settings.host_access.allows(url.endpoint().1),
+        closed: is_closed(url, settings.host_access),
         silent: silent(url),
     });
     let native = settings.network && trust::gather(&[]).is_ok_and(|trust| trust.pem.is_empty());
@@ -30,6 +31,11 @@ pub fn world(settings: &Settings) -> WorldFacts {
         certificates_error: trust::of_files(&settings.world.ca_certificates).err().map(|error| chain(&error)),
         no_native_certificates: native,
     }
+}
+
+/// Whether the machine cannot reach a proxy because it is on this computer.
+fn is_closed(url: &Url, access: HostAccess) -> bool {
+    url.is_loopback() && !access.allows(url.endpoint().1)
 }
 
 /// Why a proxy does not answer.
