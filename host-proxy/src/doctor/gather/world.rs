@@ -71,6 +71,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn c9_a_proxy_on_the_loopback_is_no_trouble_as_far_as_the_host_is_open() {
+        for (url, access, closed) in [
+            ("http://127.0.0.1:3128", HostAccess::Unprivileged, false),
+            ("http://localhost:80", HostAccess::Unprivileged, true),
+            ("http://localhost:80", HostAccess::All, false),
+            ("http://[::1]:3128", HostAccess::No, true),
+            ("http://proxy.example:80", HostAccess::No, false),
+        ] {
+            let url = Url::parse(url, &["http"], None).unwrap();
+            assert_eq!(is_closed(&url, access), closed, "{url} {access:?}");
+        }
+    }
+
+    #[test]
     fn c9_a_proxy_that_answers_and_one_that_does_not_are_told_apart() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
