@@ -23,6 +23,9 @@ use rustix::event::{PollFd, PollFlags};
 use crate::frames::{FrameError, Frames};
 use crate::{fatal, paths, ready, sys};
 
+/// The same port on the guest's own loopback.
+pub mod inside;
+
 /// dockerd waits for 16 s, and a reason is better than none.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// For the host to listen no more.
@@ -65,6 +68,8 @@ fn publish() -> Result<bool, String> {
     match answer {
         Published::Refused { message } => Err(message),
         Published::Listening => {
+            // Before dockerd hears of it, so that whoever waits for `docker run` finds it there.
+            let _a_courtesy = inside::serve(&port);
             report("0\n");
             hold(&signals, agent).map_err(|error| chain(&error))
         }

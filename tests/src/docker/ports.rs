@@ -20,6 +20,7 @@ pub fn cases() -> Vec<Case> {
     vec![
         Case { name: "ports_carry_50_mb_by_hash_each_way", run: by_hash },
         Case { name: "ports_are_this_computers_alone_and_are_listed", run: localhost },
+        Case { name: "ports_are_found_on_the_guests_own_loopback", run: inside },
         Case { name: "ports_h11_refusals_reach_docker_run", run: refusals },
         Case { name: "ports_h11_ranges_and_dynamic_ports_find_a_free_one", run: free_ones },
         Case { name: "ports_close_on_stop_rm_and_a_crash_of_dockerd", run: closing },
@@ -46,6 +47,22 @@ fn connect(to: SocketAddr) -> Result<TcpStream> {
     let stream = TcpStream::connect_timeout(&to, PATIENCE).with_context(|| format!("connect to {to}"))?;
     stream.set_read_timeout(Some(PATIENCE))?;
     Ok(stream)
+}
+
+/// As dockerd finds a registry that runs in a container.
+fn inside(s: &Session) -> Result<()> {
+    serve(s, &["--name", "inner", "-p", "8085:7001"])?;
+    let ask = |address: &str| {
+        let script = format!("printf hi | nc {address} 8085");
+        s.docker(["run", "--rm", "--network", "host", BUSYBOX, "sh", "-c", &script]).finish()
+    };
+    let want = hex(&Sha256::digest("hi"));
+    for address in ["127.0.0.1", "::1"] {
+        same(address, ask(address)?.text().split(' ').next(), Some(want.as_str()))?;
+    }
+    s.out(&["rm", "-f", "inner"])?;
+    ensure!(!ask("127.0.0.1")?.status.success(), "the port of a container that is gone is still open inside");
+    Ok(())
 }
 
 /// Says `words`, then the end; all that is answered until the other side's end.
