@@ -24,15 +24,21 @@ const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// takes a longer one over IPv6 for one that needs fragments, and drops it each time.
 const LARGEST_ROW: NonZeroUsize = NonZeroUsize::new(plan::MTU as usize).expect("it is not zero");
 
-/// Frames that are made in one round, in bytes, before one more is not begun: they are copies of what is in the buffer, and wait
-/// until the guest takes them.
+/// Frames that are made in one round, in bytes, before no more is begun; fewer where buffers are smaller. They are copies of what
+/// is in the buffer, and wait until the guest takes them.
 const ROUND: usize = 64 << 10;
-/// Bytes for everything of a connection but its buffers and frames: its task, socket, timers, and what waits unread.
-const REST: usize = 12 << 10;
+/// What a frame takes besides its bytes: its place in a list, and what the allocator adds.
+const FRAME: usize = size_of::<Frame>() + 16;
+/// Bytes for everything of a connection but its buffers and frames: its task, socket and timers, and a round's short answers.
+pub(super) const REST: usize = 16 << 10;
 
 /// Bytes for each direction of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Buffers(pub usize);
+
+const fn round(size: usize) -> usize {
+    if size < ROUND { size } else { ROUND }
+}
 
 /// One connection's interface, socket, and the packets on their way through.
 pub struct Stack {
@@ -43,15 +49,17 @@ pub struct Stack {
 }
 
 impl Stack {
-    /// Most bytes that a connection with such buffers takes: two buffers, and the frames of a round.
+    /// Most bytes that a connection with such buffers takes: two buffers, the frames of a round, and the last of them, which
+    /// is begun while there is room.
     pub const fn price(Buffers(size): Buffers) -> usize {
-        let frames = if size < ROUND { size } else { ROUND + LARGEST_ROW.get() };
-        2 * size + frames + REST
+        let (round, row) = (round(size), if size < LARGEST_ROW.get() { size } else { LARGEST_ROW.get() });
+        2 * size + round + row + REST
     }
 
     /// The socket that answers `syn` as `far`, listening already. `seed` makes its sequence numbers unpredictable.
     pub fn new(syn: Packet, far: SocketAddr, buffers: Buffers, accepts: Accepts, seed: u64) -> Self {
-        let mut wire = Wire { received: VecDeque::from([syn]), sent: Vec::new(), accepts };
+        let round = round(buffers.0);
+        let mut wire = Wire { received: VecDeque::from([syn]), sent: Vec::new(), accepts, round };
         let mut config = Config::new(HardwareAddress::Ip);
         config.random_seed = seed;
         let mut interface = Interface::new(config, &mut wire, Instant::ZERO);
@@ -109,6 +117,8 @@ struct Wire {
     received: VecDeque<Packet>,
     sent: Vec<Frame>,
     accepts: Accepts,
+    /// Most bytes of `sent` before another segment of the far side is begun.
+    round: usize,
 }
 
 impl Device for Wire {
@@ -121,8 +131,8 @@ impl Device for Wire {
     }
 
     fn transmit(&mut self, _now: Instant) -> Option<Sending<'_>> {
-        let made: usize = self.sent.iter().map(|frame| frame.bytes.len()).sum();
-        (made < ROUND).then_some(())?;
+        let made: usize = self.sent.iter().map(|frame| frame.bytes.len() + FRAME).sum();
+        (made < self.round).then_some(())?;
         Some(Sending::new(&mut self.sent, self.accepts))
     }
 
@@ -206,4 +216,51 @@ fn finish(mut bytes: Vec<u8>, partial: bool, segment: Option<u16>) -> Option<Fra
         offload.segmentation = segment.map(|size| Segmentation { version, size, headers });
     }
     Some(Frame { offload, bytes })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::packet::TYPE_IPV4;
+
+    /// A segment of the guest: sequence number 1000 and on, `options` behind the header.
+    fn segment(far: SocketAddr, sequence: u32, acknowledged: u32, flags: u8, options: &[u8]) -> Packet {
+        let mut segment = [&[0x9c, 0x40][..], &far.port().to_be_bytes(), &sequence.to_be_bytes()].concat();
+        segment.extend_from_slice(&acknowledged.to_be_bytes());
+        segment.extend_from_slice(&[(((20 + options.len()) / 4) << 4) as u8, flags, 0xff, 0xff, 0, 0, 0, 0]);
+        segment.extend_from_slice(options);
+        let mut frame = vec![0; ETHERNET];
+        frame.extend(datagram::header(plan::GUEST_V4.into(), far.ip(), TCP, segment.len()));
+        frame.extend(segment);
+        Packet::parse(frame, TYPE_IPV4).unwrap()
+    }
+
+    #[test]
+    fn n9_frames_that_wait_never_take_more_than_the_price_says() {
+        let far = SocketAddr::from(([192, 0, 2, 1], 80));
+        for accepts in [Accepts::default(), Accepts { partial_checksums: true, segments_v4: true, segments_v6: true }] {
+            for size in [256 << 10, 32 << 10, 8 << 10] {
+                // A window of 8 MiB, and segments as short as they come.
+                let syn = segment(far, 1000, 0, 2, &[2, 4, 0, 100, 3, 3, 7, 0]);
+                let mut stack = Stack::new(syn, far, Buffers(size), accepts, 1);
+                stack.round(Instant::from_micros(1));
+                let answer = stack.sent().pop().unwrap().bytes;
+                let theirs = u32::from_be_bytes(answer[38..42].try_into().unwrap()).wrapping_add(1);
+                stack.receive(segment(far, 1001, theirs, 16, &[]));
+                stack.round(Instant::from_micros(2));
+                assert_eq!(stack.socket().send_slice(&vec![7; size]), Ok(size));
+                let (mut rounds, mut payload) = (0, 0);
+                while payload < size {
+                    stack.round(Instant::from_micros(3 + rounds));
+                    let frames = std::mem::take(stack.sent());
+                    assert!(!frames.is_empty(), "{payload} of {size} bytes were sent in {rounds} rounds");
+                    let bytes: usize = frames.iter().map(|frame| frame.bytes.len()).sum();
+                    let held = bytes + frames.len() * FRAME;
+                    assert!(2 * size + held + REST / 2 <= Stack::price(Buffers(size)), "{held} for {size}");
+                    payload += bytes - frames.len() * (ETHERNET + 40);
+                    rounds += 1;
+                }
+            }
+        }
+    }
 }
