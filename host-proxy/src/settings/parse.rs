@@ -257,6 +257,12 @@ mod tests {
             b"\xef\xbb\xbfcpus = 2\r\nmemory = 2\r\ndisk = 1.5\r\nengine = 'kvm'\r\nanswer_while_stopped = false\r\nnetwork = true\r\nhost_access = false\r\npublish = 'as-asked'";
         assert_eq!(loaded(text).unwrap(), full);
         assert_eq!(load(Path::new("/nonexistent/config.toml")).unwrap(), Wishes::default());
+        for access in [HostAccess::No, HostAccess::Unprivileged, HostAccess::All] {
+            let text = format!("host_access = {}", access.in_toml());
+            assert_eq!(loaded(text.as_bytes()).unwrap().host_access, Some(access));
+        }
+        let defaults = settings(Wishes::default()).unwrap();
+        assert_eq!((defaults.network, defaults.host_access), (true, HostAccess::Unprivileged));
     }
 
     #[test]
@@ -269,7 +275,8 @@ mod tests {
             (b"[mounts]\nx = 1", "known are cpus, memory, disk, engine"),
             (b"answer_while_asleep = true", "did you mean `answer_while_stopped`?"),
             (b"answer_while_stopped = 'no'", "expected true or false"),
-            (b"host_access = 0", "expected false, true (ports from 1024 on) or \"all\""),
+            (b"host_access = 0", "expected false, true"),
+            (b"host_access = 'some'", "or \"all\""),
             (b"host_acces = false", "did you mean `host_access`?"),
             (b"publish = 'lan'", "expected \"localhost\" or \"as-asked\""),
             (b"publish = true", "expected \"localhost\" or \"as-asked\""),

@@ -4,8 +4,8 @@
 use anyhow::{Result, ensure};
 
 use super::{BUSYBOX, Case, Session, same};
-use crate::rig::servers::{COUNT, FILES, LOOPBACK_FILES, OPEN_FILES, content_hash};
-use crate::rig::world::{BLACK_HOLE, HOST, SERVER, SERVER_V6, UNREACHABLE, guard, plug};
+use crate::rig::servers::{COUNT, FILES, LOOPBACK_FILES, LOW_FILES, OPEN_FILES, content_hash};
+use crate::rig::world::{BLACK_HOLE, HOST, HOST_AGAIN, SERVER, SERVER_V6, UNREACHABLE, guard, plug};
 
 /// The cases of this file.
 pub fn cases() -> Vec<Case> {
@@ -118,7 +118,17 @@ fn host(s: &Session) -> Result<()> {
     }
     let said = container(s, &format!("wget -q -O - http://{HOST}:{LOOPBACK_FILES}/1 2>&1; true"))?;
     ensure!(said.contains("refused"), "what listens on loopback answers on another address: {said}");
-    Ok(())
+    // Ports of the system want a word of their own.
+    same("ports below 1024 by default", low_ports(s)?, String::new())
+}
+
+/// Which addresses of the host answer on a port below 1024.
+fn low_ports(s: &Session) -> Result<String> {
+    let script = format!(
+        "for a in host.docker.internal {HOST} {HOST_AGAIN}; do \
+         wget -q -O - http://$a:{LOW_FILES}/10 > /dev/null 2>&1 && echo $a; done; true"
+    );
+    container(s, &script)
 }
 
 /// The whole range of ports is scanned by the native tests; here a container asks for those that matter.
@@ -160,12 +170,16 @@ fn n10_closed_host(s: &Session) -> Result<()> {
     guard(s)?;
     restart(s, "host_access = false")?;
     let tries = format!(
-        "for u in host.docker.internal:{LOOPBACK_FILES} app.test:{LOOPBACK_FILES} {HOST}:{OPEN_FILES} 192.168.127.3:{OPEN_FILES}; do \
-         wget -q -O - http://$u/10 > /dev/null 2>&1 && echo $u; done; wget -q -O - http://{SERVER}:{FILES}/10 | wc -c"
+        "for u in host.docker.internal:{LOOPBACK_FILES} app.test:{LOOPBACK_FILES} {HOST}:{OPEN_FILES} {HOST_AGAIN}:{OPEN_FILES} \
+         192.168.127.3:{OPEN_FILES}; do wget -q -O - http://$u/10 > /dev/null 2>&1 && echo $u; done; \
+         wget -q -O - http://{SERVER}:{FILES}/10 | wc -c"
     );
     let got = container(s, &tries);
+    restart(s, "host_access = \"all\"")?;
+    let low = low_ports(s);
     restart(s, "host_access = true")?;
-    same("what is reached", got?, "10".to_owned())
+    same("what is reached", got?, "10".to_owned())?;
+    same("ports below 1024 when all are allowed", low?.lines().count(), 3)
 }
 
 fn no_network(s: &Session) -> Result<()> {

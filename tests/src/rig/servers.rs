@@ -20,6 +20,8 @@ pub const COUNT: u16 = 7001;
 pub const LOOPBACK_FILES: u16 = 9090;
 /// And on every address of the host.
 pub const OPEN_FILES: u16 = 9191;
+/// The same on a port that belongs to the system.
+pub const LOW_FILES: u16 = 91;
 
 /// The bytes of a file.
 pub fn content(length: usize) -> Vec<u8> {
@@ -45,6 +47,7 @@ pub fn of_the_world() -> Result<()> {
 pub fn of_the_host() -> Result<()> {
     serve(TcpListener::bind(("127.0.0.1", LOOPBACK_FILES))?, file);
     serve(TcpListener::bind(("0.0.0.0", OPEN_FILES))?, file);
+    serve(TcpListener::bind(("0.0.0.0", LOW_FILES))?, file);
     // Whoever asks for the port of the neighbour's registry here gets that.
     serve(TcpListener::bind(("127.0.0.1", PLAIN))?, to_registry);
     connect_proxy::serve("127.0.0.1")

@@ -19,6 +19,8 @@ pub const SERVER: &str = "10.77.0.2";
 pub const SERVER_V6: &str = "fd77::2";
 /// The address of the host that lighter runs on.
 pub const HOST: &str = "10.77.0.1";
+/// Another address of the same host on the same network, which it never speaks from by itself.
+pub const HOST_AGAIN: &str = "10.77.0.3";
 const HOME_V6: &str = "fd77::1";
 /// An address from which nothing ever comes back: the neighbour passes nothing on.
 pub const BLACK_HOLE: &str = "10.79.0.1";
@@ -54,6 +56,7 @@ impl World {
             format!("-n {home} link set lo up"),
             format!("-n {out} link set lo up"),
             format!("-n {home} addr add {HOST}/24 dev cable"),
+            format!("-n {home} addr add {HOST_AGAIN}/24 dev cable"),
             format!("-n {out} addr add {SERVER}/24 dev cable"),
             format!("-n {home} addr add {HOME_V6}/64 dev cable nodad"),
             format!("-n {out} addr add {SERVER_V6}/64 dev cable nodad"),

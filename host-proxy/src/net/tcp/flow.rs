@@ -32,6 +32,8 @@ use crate::net::datagram::Egress;
 const SHORTEST: Duration = Duration::from_millis(1);
 /// How long the guest may take to answer the answer to its SYN.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+/// Packets that are taken at once: while they are in the stack's hands they are not counted, and each may be answered.
+const AT_ONCE: usize = 64;
 /// For a wait without a deadline of its own.
 const LONGEST: Duration = Duration::from_secs(3600);
 
@@ -132,14 +134,16 @@ impl<F: Far> Flow<F> {
 
     /// The guest's packets, into the stack.
     fn take_packets(&mut self, cx: &mut Context<'_>) -> bool {
-        let mut busy = false;
+        let (mut busy, mut left) = (false, AT_ONCE);
         while !self.displaced
+            && left > 0
             && let Poll::Ready(packet) = self.inbox.poll_next(cx)
         {
             let Some(packet) = packet else {
                 self.displaced = true;
                 return true;
             };
+            left -= 1;
             // The first one opened the connection; another one is its repetition, or noise.
             // Behind the end there is nothing to be said.
             if !super::is_syn(&packet) && !self.is_frozen() {
@@ -147,7 +151,8 @@ impl<F: Far> Flow<F> {
                 busy = true;
             }
         }
-        busy
+        // Nobody will wake us for those that are left.
+        busy || left == 0
     }
 
     /// The guest's bytes, to the far side; then its end.

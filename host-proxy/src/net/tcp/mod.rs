@@ -66,10 +66,10 @@ const IDLE_OPENING: Duration = Duration::from_secs(10);
 const NAMES: usize = 32 << 10;
 
 /// Bytes for all connections together.
-pub(super) const MEMORY: usize = 288 << 20;
+const MEMORY: usize = 320 << 20;
 /// Buffers by what they leave of [`MEMORY`]: the last ones are so small that [`MOST`] connections find room.
 const SIZES: [(Buffers, usize); 3] =
-    [(Buffers(256 << 10), 192 << 20), (Buffers(32 << 10), 128 << 20), (Buffers(8 << 10), 0)];
+    [(Buffers(256 << 10), 224 << 20), (Buffers(32 << 10), 176 << 20), (Buffers(8 << 10), 0)];
 
 /// The guest's address and the far one.
 type Key = (SocketAddr, SocketAddr);
@@ -318,5 +318,44 @@ async fn given_up(syn: &Packet, inbox: &mut Inbox) {
         if reply::is_rst(&packet) && reply::follows(&packet, syn) {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn n9_all_connections_find_room_in_the_memory_for_all_and_no_more_than_that_is_taken() {
+        let memory = Budget::new(MEMORY);
+        let mut held = Vec::new();
+        let mut sizes = Vec::new();
+        while let Some((size, share)) =
+            SIZES.iter().find_map(|&(size, floor)| Some((size, memory.take_above(Stack::price(size), floor)?)))
+        {
+            sizes.push(size.0);
+            held.push(share);
+        }
+        assert!(sizes.len() >= MOST, "{} connections", sizes.len());
+        assert!(sizes.is_sorted_by(|a, b| a >= b) && sizes[99] == SIZES[0].0.0, "the first hundred have large buffers");
+    }
+
+    #[tokio::test]
+    async fn n9_a_connections_task_is_smaller_than_what_is_counted_for_it() {
+        let (link, _) = (lighter_vmm::virtio::net::ends().1, ());
+        let egress = Egress::new(link.sender());
+        let policy = Policy { host_access: crate::net::HostAccess::No };
+        let nowhere = std::path::PathBuf::from("/nonexistent");
+        let dns = Arc::new(Dns::new(nowhere.clone(), nowhere, policy));
+        let queues = Budget::new(1 << 20);
+        let connections = Connections::new(egress, policy, dns, queues.clone());
+        let mut frame = vec![0; 14];
+        frame.extend(crate::net::datagram::header(plan::GUEST_V4.into(), [192, 0, 2, 1].into(), TCP, 20));
+        frame.resize(54, 0);
+        let syn = Packet::parse(frame, crate::net::packet::TYPE_IPV4).unwrap();
+        let (_letterbox, inbox) = inbox(&queues, None);
+        let share = queues.take(1).unwrap();
+        let task = connections.surroundings.serve(([192, 0, 2, 1], 80).into(), (syn, share), inbox);
+        assert!(size_of_val(&task) < stack::REST * 2 / 3, "{} bytes", size_of_val(&task));
     }
 }

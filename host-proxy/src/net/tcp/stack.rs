@@ -26,17 +26,23 @@ const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// takes a longer one over IPv6 for one that needs fragments, and drops it each time.
 const LARGEST_ROW: NonZeroUsize = NonZeroUsize::new(plan::MTU as usize).expect("it is not zero");
 
-/// Frames that are made in one round, in bytes, before one more is not begun: they are copies of what is in the buffer, and wait
-/// until the guest takes them.
+/// Frames that are made in one round, in bytes, before no more is begun; fewer where buffers are smaller. They are copies of what
+/// is in the buffer, and wait until the guest takes them.
 const ROUND: usize = 64 << 10;
-/// Bytes for everything of a connection but its buffers and frames: its task, socket, timers, and what waits unread.
-const REST: usize = 12 << 10;
+/// What a frame takes besides its bytes: its place in a list, and what the allocator adds.
+const FRAME: usize = size_of::<Frame>() + 16;
+/// Bytes for everything of a connection but its buffers and frames: its task, socket and timers, and a round's short answers.
+pub(super) const REST: usize = 16 << 10;
 /// Longest Ethernet, IP and TCP headers in bytes.
 const HEADERS: usize = ETHERNET + 40 + 60;
 
 /// Bytes for each direction of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Buffers(pub usize);
+
+const fn round(size: usize) -> usize {
+    if size < ROUND { size } else { ROUND }
+}
 
 /// One connection's interface, socket, and the packets on their way through.
 pub struct Stack {
@@ -48,15 +54,21 @@ pub struct Stack {
 }
 
 impl Stack {
-    /// Most bytes that a connection with such buffers takes: two buffers, and the frames of a round.
+    /// Most bytes that a connection with such buffers takes: two buffers, the frames of a round, and the last of them, which
+    /// is begun while there is room.
     pub const fn price(Buffers(size): Buffers) -> usize {
-        let frames = if size < ROUND { size } else { ROUND + LARGEST_ROW.get() };
-        2 * size + frames + REST
+        let (round, row) = (round(size), if size < LARGEST_ROW.get() { size } else { LARGEST_ROW.get() });
+        2 * size + round + row + REST
     }
 
     /// The socket that answers `syn` as `far`, listening already. `seed` makes its sequence numbers unpredictable.
     pub fn new(syn: Packet, far: SocketAddr, buffers: Buffers, egress: &Egress, stock: &Stock, seed: u64) -> Self {
-        let (mut stack, mut socket) = Self::idle(VecDeque::from([syn]), far, buffers, egress, stock, seed);
+        Self::answering(syn, far, Wire::new(buffers, egress.accepts(), egress.spares().clone()), stock, seed)
+    }
+
+    fn answering(syn: Packet, far: SocketAddr, wire: Wire, stock: &Stock, seed: u64) -> Self {
+        let (mut stack, mut socket) = Self::idle(far, wire, stock, seed);
+        stack.receive(syn);
         // Fails for port 0 only, which then nobody answers.
         let _ = socket.listen(IpEndpoint::from(far));
         stack.handle = stack.sockets.add(socket);
@@ -72,7 +84,8 @@ impl Stack {
         stock: &Stock,
         seed: u64,
     ) -> Self {
-        let (mut stack, mut socket) = Self::idle(VecDeque::new(), far, buffers, egress, stock, seed);
+        let wire = Wire::new(buffers, egress.accepts(), egress.spares().clone());
+        let (mut stack, mut socket) = Self::idle(far, wire, stock, seed);
         // Fails for addresses that make no sense together; then the socket stays closed, which is what a refusal looks like.
         let _ = socket.connect(stack.interface.context(), IpEndpoint::from(guest), IpEndpoint::from(far));
         stack.handle = stack.sockets.add(socket);
@@ -80,16 +93,7 @@ impl Stack {
     }
 
     /// An interface with the address of `far`, and a socket that does nothing yet.
-    fn idle(
-        received: VecDeque<Packet>,
-        far: SocketAddr,
-        buffers: Buffers,
-        egress: &Egress,
-        stock: &Stock,
-        seed: u64,
-    ) -> (Self, Socket<'static>) {
-        let (accepts, spares) = (egress.accepts(), egress.spares().clone());
-        let mut wire = Wire { received, sent: Vec::new(), accepts, spares };
+    fn idle(far: SocketAddr, mut wire: Wire, stock: &Stock, seed: u64) -> (Self, Socket<'static>) {
         let mut config = Config::new(HardwareAddress::Ip);
         config.random_seed = seed;
         let mut interface = Interface::new(config, &mut wire, Instant::ZERO);
@@ -97,7 +101,7 @@ impl Stack {
             // The prefix makes everybody a neighbour, so that no route is needed. An empty list has room for one.
             let _ = addresses.push(IpCidr::new(far.ip().into(), 0));
         });
-        let mut socket = stock.take(whole_rows(buffers.0, far.is_ipv4()));
+        let mut socket = stock.take(whole_rows(wire.buffers.0, far.is_ipv4()));
         // What is acknowledged or sent at once was collected in one round already.
         socket.set_ack_delay(None);
         socket.set_nagle_enabled(false);
@@ -166,9 +170,14 @@ struct Wire {
     sent: Vec<Frame>,
     accepts: Accepts,
     spares: Spares,
+    buffers: Buffers,
 }
 
 impl Wire {
+    fn new(buffers: Buffers, accepts: Accepts, spares: Spares) -> Self {
+        Self { received: VecDeque::new(), sent: Vec::new(), accepts, spares, buffers }
+    }
+
     fn sending(&mut self) -> Sending<'_> {
         Sending { sent: &mut self.sent, accepts: self.accepts, spares: &self.spares, segment: None }
     }
@@ -184,8 +193,8 @@ impl Device for Wire {
     }
 
     fn transmit(&mut self, _now: Instant) -> Option<Sending<'_>> {
-        let made: usize = self.sent.iter().map(|frame| frame.bytes.len()).sum();
-        (made < ROUND).then_some(())?;
+        let made: usize = self.sent.iter().map(|frame| frame.bytes.len() + FRAME).sum();
+        (made < round(self.buffers.0)).then_some(())?;
         Some(self.sending())
     }
 
@@ -277,10 +286,58 @@ fn finish(mut bytes: Vec<u8>, partial: bool, segment: Option<u16>) -> Option<Fra
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::packet::TYPE_IPV4;
 
     #[test]
     fn rows_fill_a_large_buffer_and_a_small_one_stays() {
         assert_eq!((whole_rows(256 << 10, true), whole_rows(256 << 10, false)), (4 * 65_480, 4 * 65_460));
         assert_eq!((whole_rows(32 << 10, true), whole_rows(65_480, true)), (32 << 10, 65_480));
+    }
+
+    /// A segment of the guest: sequence number 1000 and on, `options` behind the header.
+    fn segment(far: SocketAddr, sequence: u32, acknowledged: u32, flags: u8, options: &[u8]) -> Packet {
+        let mut segment = [&[0x9c, 0x40][..], &far.port().to_be_bytes(), &sequence.to_be_bytes()].concat();
+        segment.extend_from_slice(&acknowledged.to_be_bytes());
+        segment.extend_from_slice(&[(((20 + options.len()) / 4) << 4) as u8, flags, 0xff, 0xff, 0, 0, 0, 0]);
+        segment.extend_from_slice(options);
+        let mut frame = vec![0; ETHERNET];
+        frame.extend(datagram::header(plan::GUEST_V4.into(), far.ip(), TCP, segment.len()));
+        frame.extend(segment);
+        Packet::parse(frame, TYPE_IPV4).unwrap()
+    }
+
+    #[test]
+    fn n9_frames_that_wait_never_take_more_than_the_price_says() {
+        let far = SocketAddr::from(([192, 0, 2, 1], 80));
+        for accepts in [Accepts::default(), Accepts { partial_checksums: true, segments_v4: true, segments_v6: true }] {
+            for size in [256 << 10, 32 << 10, 8 << 10] {
+                // A window of 8 MiB, and segments as short as they come.
+                let syn = segment(far, 1000, 0, 2, &[2, 4, 0, 100, 3, 3, 7, 0]);
+                let wire = Wire::new(Buffers(size), accepts, Spares::default());
+                let mut stack = Stack::answering(syn, far, wire, &Stock::default(), 1);
+                let round = |stack: &mut Stack, now| {
+                    stack.take(Instant::from_micros(now));
+                    stack.send(Instant::from_micros(now));
+                };
+                round(&mut stack, 1);
+                let answer = stack.sent().pop().unwrap().bytes;
+                let theirs = u32::from_be_bytes(answer[38..42].try_into().unwrap()).wrapping_add(1);
+                stack.receive(segment(far, 1001, theirs, 16, &[]));
+                round(&mut stack, 2);
+                let all = stack.socket().send_slice(&vec![7; size]).unwrap();
+                assert!(all > size / 2);
+                let (mut rounds, mut payload) = (0, 0);
+                while payload < all {
+                    round(&mut stack, 3 + rounds);
+                    let frames = std::mem::take(stack.sent());
+                    assert!(!frames.is_empty(), "{payload} of {all} bytes were sent in {rounds} rounds");
+                    let bytes: usize = frames.iter().map(|frame| frame.bytes.len()).sum();
+                    let held = bytes + frames.len() * FRAME;
+                    assert!(2 * size + held + REST / 2 <= Stack::price(Buffers(size)), "{held} for {size}");
+                    payload += bytes - frames.len() * (ETHERNET + 40);
+                    rounds += 1;
+                }
+            }
+        }
     }
 }

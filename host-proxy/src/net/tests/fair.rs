@@ -59,7 +59,7 @@ async fn n9_a_flood_of_syns_to_nowhere_leaves_other_containers_their_connections
     let (mut before, _) = listener.accept().await.unwrap();
     for round in 0..4u16 {
         for from in 1..=1000 {
-            guest.send_ip(&segment(GREEDY, nowhere, round * 1000 + from, 1, 0, SYN, b"")).await;
+            guest.send_ip(&segment((GREEDY, round * 1000 + from), nowhere, 1, 0, SYN)).await;
         }
         echo(&mut guest, standing, &mut before).await;
         let fresh = guest.connect(41_000 + round, address);
@@ -77,14 +77,14 @@ async fn n9_who_has_all_connections_to_the_name_server_gives_some_to_others() {
     guest.keep_tcp(true);
     let mut standing = BTreeSet::new();
     for from in 1..=200 {
-        guest.send_ip(&segment(GREEDY, gateway, from, 1, 0, SYN, b"")).await;
+        guest.send_ip(&segment((GREEDY, from), gateway, 1, 0, SYN)).await;
         if from % 20 == 0 {
             guest.changed().await;
         }
         for packet in guest.raw_tcp().iter().filter(|packet| packet[33] & 0x12 == 0x12) {
             let port = u16::from_be_bytes([packet[22], packet[23]]);
             let sequence = u32::from_be_bytes([packet[24], packet[25], packet[26], packet[27]]);
-            guest.send_ip(&segment(GREEDY, gateway, port, 2, sequence.wrapping_add(1), ACK, b"")).await;
+            guest.send_ip(&segment((GREEDY, port), gateway, 2, sequence.wrapping_add(1), ACK)).await;
             standing.insert(port);
         }
     }

@@ -20,17 +20,9 @@ pub const URG: u8 = 32;
 
 const PORT: u16 = 47_000;
 
-/// An IPv4 packet with a segment without options.
-pub fn segment(
-    source: IpAddr,
-    to: SocketAddr,
-    from: u16,
-    sequence: u32,
-    acknowledged: u32,
-    flags: u8,
-    data: &[u8],
-) -> Vec<u8> {
-    with_options(source, to, from, (sequence, acknowledged, flags, 0xffff), &[], data)
+/// An IPv4 packet with a segment without options and data, from a port of `source`.
+pub fn segment((source, from): (IpAddr, u16), to: SocketAddr, sequence: u32, acknowledged: u32, flags: u8) -> Vec<u8> {
+    with_options(source, to, from, (sequence, acknowledged, flags, 0xffff), &[], b"")
 }
 
 fn with_options(
@@ -44,7 +36,7 @@ fn with_options(
     let mut segment = [from.to_be_bytes(), to.port().to_be_bytes()].concat();
     segment.extend_from_slice(&sequence.to_be_bytes());
     segment.extend_from_slice(&acknowledged.to_be_bytes());
-    segment.extend_from_slice(&[((20 + options.len()) / 4 << 4) as u8, flags]);
+    segment.extend_from_slice(&[(((20 + options.len()) / 4) << 4) as u8, flags]);
     segment.extend_from_slice(&window.to_be_bytes());
     // Checksum, and an urgent pointer beyond the segment.
     segment.extend_from_slice(&[0, 0, 0x7f, 0xff]);
@@ -194,7 +186,7 @@ async fn n9_malformed_options_are_no_reason_to_fall_over() {
         let mut guest = Guest::new(LINUX, true, "").without_client();
         let gateway = SocketAddr::from((plan::GATEWAY_V4, 53));
         guest.send_ip(&with_options(plan::GUEST_V4.into(), gateway, PORT, (1, 0, SYN, 0xffff), options, b"")).await;
-        guest.send_ip(&segment(plan::GUEST_V4.into(), gateway, PORT + 1, 1, 0, SYN, b"")).await;
+        guest.send_ip(&segment((plan::GUEST_V4.into(), PORT + 1), gateway, 1, 0, SYN)).await;
         let mut answered = false;
         guest
             .until("another connection", |guest| {
@@ -289,12 +281,12 @@ async fn n9_a_stranger_cannot_stop_a_connection_that_is_being_opened() {
         let mut guest = Guest::new(LINUX, true, "").without_client();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let to = SocketAddr::from((plan::HOST_V4, listener.local_addr().unwrap().port()));
-        let syn = segment(plan::GUEST_V4.into(), to, PORT, 1_000_000, 0, SYN, b"");
+        let syn = segment((plan::GUEST_V4.into(), PORT), to, 1_000_000, 0, SYN);
         guest.send_ip(&syn).await;
         (listener, syn, to, guest)
     };
     for guess in [0u32, 999_999, 1_000_002, u32::MAX] {
-        guest.send_ip(&segment(plan::GUEST_V4.into(), to, PORT, guess, 0, RST, b"")).await;
+        guest.send_ip(&segment((plan::GUEST_V4.into(), PORT), to, guess, 0, RST)).await;
     }
     let mut answered = false;
     guest
@@ -310,7 +302,7 @@ async fn n9_a_stranger_cannot_stop_a_connection_that_is_being_opened() {
 async fn n11_redirects_and_unreachables_with_forged_headers_change_nothing() {
     let mut peer = Peer::new(1000, &[], b"").await;
     let own: IpAddr = plan::GUEST_V4.into();
-    let inner = segment(own, peer.to, PORT, peer.next, peer.expected, ACK, b"");
+    let inner = segment((own, PORT), peer.to, peer.next, peer.expected, ACK);
     for (kind, code) in
         [(3, 0), (3, 1), (3, 2), (3, 3), (3, 4), (4, 0), (5, 0), (5, 1), (11, 0), (12, 0), (13, 0), (17, 0)]
     {
