@@ -54,7 +54,7 @@ pub(super) async fn run<C: Stream, G: Stream>(
     };
     upload.answered();
     let (body, persistent) = match answer {
-        Answer::Raw => return raw(client, guest).await,
+        Answer::Raw => return raw(client, guest, head).await,
         Answer::Body { body, persistent } => (body, persistent && request.persistent),
     };
     match beside(&mut upload, download.message(head, body)).await {
@@ -77,7 +77,11 @@ pub(super) async fn run<C: Stream, G: Stream>(
     if request.upgrade && !client.inlet.is_empty() { Outcome::Close } else { Outcome::KeepAlive }
 }
 
-async fn raw<C: Stream, G: Stream>(client: &mut Peer<C>, guest: &mut Peer<G>) -> Outcome {
+async fn raw<C: Stream, G: Stream>(client: &mut Peer<C>, guest: &mut Peer<G>, mut head: usize) -> Outcome {
+    // dockerd writes it by itself as well. Some clients lose what they read together with it.
+    if client.outlet.send(&mut guest.inlet, &mut head).await.is_err() {
+        return Outcome::Abort;
+    }
     match hijack::run(client, guest).await {
         Ok(hijack::Ended) => Outcome::Close,
         Err(error) => {
@@ -124,6 +128,8 @@ impl<C: Stream, G: Stream> Download<'_, C, G> {
                 Err(NoHead::Ended) => return Err(Outcome::Refuse(Refusal::bad_gateway(&"the connection was closed"))),
             };
             match response::parse(&self.guest.bytes()[..length], self.request) {
+                // The client did not ask, or was told already (`hold`).
+                Ok(Next::Interim { continues: true }) if !self.request.expects_continue => self.guest.consume(length),
                 Ok(Next::Interim { continues }) => {
                     self.client.send(self.guest, &mut length).await.map_err(|_| Outcome::Abort)?;
                     self.continued |= continues;

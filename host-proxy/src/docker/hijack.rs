@@ -1,5 +1,5 @@
 //! Behind a 101, or a raw 200: two copies without meaning, one each way, until both have ended. `exchange` starts it
-//! with whatever either side had already sent, the response head included.
+//! with whatever either side had already sent behind the response head.
 
 use std::io;
 

@@ -17,17 +17,21 @@ use crate::guest::Stream;
 
 /// From the head to the last byte of the body. Only what is passed on at once may take its time.
 const DEADLINE: Duration = Duration::from_secs(60);
-/// What a client that asks first has to hear, since dockerd is not asked yet; its own 100 follows and does no harm.
+/// What a client that asks first has to hear, since dockerd is not asked yet; dockerd's own is then not passed on.
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
-/// Refuses a request with paths that dockerd would misread, or whose body cannot be inspected as a whole. `head` bytes at
-/// the front of `client` are its head.
-pub(super) async fn inspect<S: Stream>(client: &mut Peer<S>, request: &Request, head: usize) -> Result<(), Refusal> {
+/// Refuses a request with paths that dockerd would misread, or whose body cannot be inspected. `head` bytes at the front of
+/// `client` are its head. A client that waits to be asked for its body is asked, and `request` expects that no more.
+pub(super) async fn inspect<S: Stream>(
+    client: &mut Peer<S>,
+    request: &mut Request,
+    head: usize,
+) -> Result<(), Refusal> {
     let Some(kind) = request.mounts.filter(|_| !request.body.finished()) else { return Ok(()) };
     if matches!(request.body, Body::Length(length) if length > MAX_BODY as u64) {
         return Err(Refusal::too_large(MAX_BODY));
     }
-    if request.expects_continue && client.outlet.send_all(CONTINUE).await.is_err() {
+    if std::mem::take(&mut request.expects_continue) && client.outlet.send_all(CONTINUE).await.is_err() {
         // It is gone, which the next to read from it will see.
         return Ok(());
     }
@@ -35,7 +39,7 @@ pub(super) async fn inspect<S: Stream>(client: &mut Peer<S>, request: &Request, 
     look(kind, &body.map_err(|_| Refusal::slow_body(DEADLINE))??)
 }
 
-/// Waits for the whole body, leaves it where it is, and returns what is in it.
+/// Waits for the whole body, or for where its client ends it, leaves it where it is, and returns what is in it.
 async fn whole<S: Stream>(client: &mut Peer<S>, mut body: Body, head: usize) -> Result<Vec<u8>, Refusal> {
     let (mut content, mut seen) = (Vec::new(), head);
     loop {
@@ -46,10 +50,11 @@ async fn whole<S: Stream>(client: &mut Peer<S>, mut body: Body, head: usize) -> 
         if content.len() > MAX_BODY || seen - head > 2 * MAX_BODY {
             return Err(Refusal::too_large(MAX_BODY));
         }
-        if body.finished() {
+        // Of a body that is cut short dockerd reads what has come, too, and says what it misses.
+        if body.finished() || client.inlet.ended() {
             return Ok(content);
         }
-        if client.inlet.ended() || client.inlet.fill().await.is_err() {
+        if client.inlet.fill().await.is_err() {
             return Err(Refusal::bad_request(&"it ended before its body did"));
         }
     }

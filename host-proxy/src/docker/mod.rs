@@ -13,6 +13,10 @@
 //! mean the same on both hops and pass through too. There is no pool and no task: one future holds two buffers,
 //! which never exceed 64 KiB outside a head, and dropping it closes both sides. The one exception are the few bodies in
 //! which paths of the host may stand (`mounts`): they are held until they have come whole and were looked at (`hold`).
+//!
+//! HTTP/2 is not spoken here, and a client that begins with it (`PRI * HTTP/2.0`) hears a 505. Engines up to 28 do not speak it
+//! outside `/grpc` and `/session` either, so clients that try it go back to HTTP/1.1. Copying such a connection through
+//! unread would let any request in it pass `hold` by; a newer engine in the guest will need a reader of its frames here.
 
 pub mod body;
 pub mod chunked;
@@ -127,8 +131,8 @@ async fn next_request<S: Stream>(
     let Some(head) = request::parse(client.inlet.bytes()).map_err(Refusal::head)? else { return Ok(None) };
     let path = head.target.split(|b| *b == b'?').next().unwrap_or_default();
     tracing::debug!(method = head.method, path = %path.escape_ascii(), "request");
-    let (request, head) = (head.facts, head.length);
-    hold::inspect(client, &request, head).await?;
+    let (mut request, head) = (head.facts, head.length);
+    hold::inspect(client, &mut request, head).await?;
     if let Some(guest) = kept {
         // It may have ended while the request came in. Nothing was sent on it yet, so any request may go on another one.
         tokio::select! {

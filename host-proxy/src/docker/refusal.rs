@@ -28,6 +28,8 @@ impl Refusal {
     pub(super) fn head(error: HeadError) -> Refusal {
         let status = match error {
             HeadError::TooLong => "431 Request Header Fields Too Large",
+            // As dockerd has it; nothing else of HTTP/1.1 would be refused so.
+            HeadError::TransferEncoding => "501 Not Implemented",
             HeadError::Version => "505 HTTP Version Not Supported",
             _ => return Refusal::bad_request(&error),
         };

@@ -5,14 +5,15 @@ use super::{
     json::{Object, Value},
 };
 
-/// All paths of the host in `body`, in no particular order.
+/// All paths of the host in `body`, in no particular order. None stand in what dockerd cannot read either: text that is no JSON
+/// or ends too early, a value that is no object. It refuses those in words of its own.
 ///
 /// # Errors
 /// [`MountError`] when dockerd might read another value than this does.
 pub fn find(kind: Kind, body: &[u8]) -> Result<Vec<HostPath>, MountError> {
     let body = std::str::from_utf8(body).map_err(MountError::NotText)?;
     let mut found = Vec::new();
-    let Some(root) = Value::whole(body)?.given() else { return Ok(found) };
+    let Some(root) = Value::first(body).filter(|value| value.is_object()) else { return Ok(found) };
     let root = root.object("the whole")?;
     match kind {
         Kind::Container => {

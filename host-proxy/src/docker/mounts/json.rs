@@ -23,9 +23,11 @@ pub(super) struct Value<'a> {
 }
 
 impl<'a> Value<'a> {
-    /// The one value that `body` is.
-    pub(super) fn whole(body: &'a str) -> Result<Value<'a>, MountError> {
-        Ok(Value { body, raw: serde_json::from_str(body).map_err(MountError::NotJson)? })
+    /// The value that `body` begins with, which is all that dockerd reads of it; `None` if there is none. The grammar is the same
+    /// on both sides, letter for letter, so what is no value here is none to dockerd.
+    pub(super) fn first(body: &'a str) -> Option<Value<'a>> {
+        let raw = serde_json::Deserializer::from_str(body).into_iter().next()?.ok()?;
+        Some(Value { body, raw })
     }
 
     /// Where it stands in the body.
@@ -52,6 +54,10 @@ impl<'a> Value<'a> {
 
     pub(super) fn text(self, name: &'static str) -> Result<String, MountError> {
         self.read(name, "text")
+    }
+
+    pub(super) fn is_object(self) -> bool {
+        self.raw.get().starts_with('{')
     }
 
     fn is_null(self) -> bool {

@@ -5,7 +5,8 @@
 //!
 //! Today nothing on the host is shared, and a path is one in the guest, as dockerd reads it: only what dockerd would
 //! misread ([`HostPath::misread`]) is refused, and nothing is rewritten. Shared folders will come as a `translate`
-//! function for [`rewrite`]. A body is inspected as a whole or refused; it is never passed on half understood.
+//! function for [`rewrite`]. A body is never passed on half understood: it is read as far as dockerd would read it, or refused
+//! where dockerd might read something else. What dockerd can make nothing of goes on to it, for a complaint in its own words.
 
 mod find;
 mod form;
@@ -65,9 +66,6 @@ pub enum MountError {
     /// Not text at all.
     #[error("the request's body is not UTF-8 text, so its mounts cannot be read")]
     NotText(#[source] Utf8Error),
-    /// dockerd would not take it either.
-    #[error("the request's body is not JSON")]
-    NotJson(#[source] serde_json::Error),
     /// A field on the way to a path holds another kind of value.
     #[error("{name} in the request's body is not {wanted}")]
     Shape {
