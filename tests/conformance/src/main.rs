@@ -10,6 +10,7 @@ mod frames;
 mod http2;
 mod lab;
 mod normalise;
+mod registry;
 mod reply;
 mod tar;
 mod wire;
@@ -23,8 +24,11 @@ use anyhow::{Context, Result, bail};
 use crate::lab::Lab;
 use crate::world::World;
 
-const USAGE: &str = "usage: lighter-conformance --socket PATH --image NAME [--deadline SECONDS] [--show] [WORD…]
-       lighter-conformance --list";
+const USAGE: &str =
+    "usage: lighter-conformance --socket PATH --image NAME [--deadline SECONDS] [--bulk MIB] [--without FAMILY]
+                           [--show] [WORD…]
+       lighter-conformance --list
+       lighter-conformance --registry";
 
 /// What the command line says.
 #[derive(Default)]
@@ -32,9 +36,15 @@ struct Arguments {
     socket: Option<String>,
     image: Option<String>,
     deadline: u64,
+    /// The size of the large bodies, in MiB.
+    bulk: u64,
+    /// A family that is left out.
+    without: Option<String>,
     /// Print transcripts as text, for people.
     show: bool,
     list: bool,
+    /// Ask nothing, and be the registry that cases push to.
+    registry: bool,
     words: Vec<String>,
 }
 
@@ -50,7 +60,7 @@ fn main() -> ExitCode {
 }
 
 fn arguments() -> Result<Arguments> {
-    let mut found = Arguments { deadline: 60, ..Arguments::default() };
+    let mut found = Arguments { deadline: 60, bulk: 1024, ..Arguments::default() };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let mut value = || words.next().with_context(|| format!("{word} needs a value\n{USAGE}"));
@@ -58,6 +68,9 @@ fn arguments() -> Result<Arguments> {
             "--socket" => found.socket = Some(value()?),
             "--image" => found.image = Some(value()?),
             "--deadline" => found.deadline = value()?.parse().with_context(|| format!("--deadline\n{USAGE}"))?,
+            "--bulk" => found.bulk = value()?.parse().with_context(|| format!("--bulk\n{USAGE}"))?,
+            "--without" => found.without = Some(value()?),
+            "--registry" => found.registry = true,
             "--show" => found.show = true,
             "--list" => found.list = true,
             flag if flag.starts_with('-') => bail!("{flag} is unknown\n{USAGE}"),
@@ -69,14 +82,17 @@ fn arguments() -> Result<Arguments> {
 
 /// Runs the cases whose names contain one of the words; true when all held.
 fn run(arguments: &Arguments) -> Result<bool> {
-    let cases = case::named(&arguments.words);
+    if arguments.registry {
+        return registry::serve().map(|()| true);
+    }
+    let cases = case::named(&arguments.words, arguments.without.as_deref());
     if arguments.list {
         cases.iter().for_each(|case| println!("{}", case.name));
         return Ok(true);
     }
     let socket = arguments.socket.clone().context(USAGE)?;
     let image = arguments.image.clone().context(USAGE)?;
-    let world = World::new(socket, image, Duration::from_secs(arguments.deadline));
+    let world = World::new(socket, image, Duration::from_secs(arguments.deadline), arguments.bulk << 20);
     world.sweep().context("cannot clear what an earlier run left")?;
     let mut all_held = true;
     for case in cases {

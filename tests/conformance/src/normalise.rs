@@ -76,8 +76,17 @@ impl Normaliser {
             }
         }
         if let Some(length) = address(rest) {
-            let kept = OWN_ADDRESSES.iter().any(|start| rest.starts_with(start));
-            return Some((length, (!kept).then(|| "<address>".to_owned())));
+            if OWN_ADDRESSES.iter().any(|start| rest.starts_with(start)) {
+                return Some((length, None));
+            }
+            // dockerd's own pool has networks of two sizes, and which one is next depends on what was made before.
+            let size = ["/16", "/20"]
+                .into_iter()
+                .find(|size| rest[length..].starts_with(size) && ends_there(rest, length + 3));
+            return Some(match size {
+                Some(size) => (length + size.len(), Some("<address>/<pool>".to_owned())),
+                None => (length, Some("<address>".to_owned())),
+            });
         }
         let length = rest.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(rest.len());
         Some((length, self.word(&rest[..length], before)))
@@ -203,7 +212,11 @@ mod tests {
             ("\"Memory\":123456789012".to_owned(), "\"Memory\":123456789012"),
             ("\"Created\":1700000000,\"Pid\":0".to_owned(), "\"Created\":<volatile>,\"Pid\":0"),
             ("2026-11-24T01:02:03.4567Z 0001-01-01T00:00:00Z".to_owned(), "<time> 0001-01-01T00:00:00Z"),
-            ("172.17.0.3/16 10.123.0.1 26.1.5".to_owned(), "<address>/16 10.123.0.1 26.1.5"),
+            (
+                "172.17.0.3/16 192.168.16.0/20 10.123.0.1/16 26.1.5".to_owned(),
+                "<address>/<pool> <address>/<pool> 10.123.0.1/16 26.1.5",
+            ),
+            ("172.17.0.3/24 172.17.0.3/160".to_owned(), "<address>/24 <address>/160"),
             ("02:42:ac:11:00:02".to_owned(), "<mac>"),
             ("{\"Status\":\"Exited (3) 2 seconds ago\"}".to_owned(), "{\"Status\":\"Exited (3) <ago>\"}"),
             ("{\"Status\":\"Up Less than a second\"}".to_owned(), "{\"Status\":\"Up <ago>\"}"),

@@ -30,6 +30,8 @@ pub struct World {
     /// The busybox image.
     pub image: String,
     deadline: Duration,
+    /// The size of large bodies, in bytes.
+    pub bulk: u64,
     has_idler: Cell<bool>,
     in_swarm: Cell<bool>,
     before: Cell<Option<BTreeSet<String>>>,
@@ -37,9 +39,9 @@ pub struct World {
 
 impl World {
     /// Nothing is asked yet.
-    pub fn new(socket: String, image: String, deadline: Duration) -> Self {
+    pub fn new(socket: String, image: String, deadline: Duration, bulk: u64) -> Self {
         let (has_idler, in_swarm, before) = (Cell::new(false), Cell::new(false), Cell::new(None));
-        Self { socket, image, deadline, has_idler, in_swarm, before }
+        Self { socket, image, deadline, bulk, has_idler, in_swarm, before }
     }
 
     /// A new connection.

@@ -9,7 +9,7 @@ use crate::lab::{Lab, filters};
 use crate::reply::Reply;
 
 cases! { "containers":
-    create_start_wait_inspect_remove, list_filters, list_bad_references, name_taken, rename, rename_taken, update, update_refused,
+    create_start_wait_inspect_remove, list_filters, list_bad_references, name_taken, rename, rename_taken, update, update_running, update_refused,
     kill_with_signals, stop_with_timeout_and_signal, stop_and_start_what_is_so_already, restart, remove_running_needs_force,
     remove_with_volumes, remove_link_that_is_not_there, wait_for_each_condition, wait_for_the_removal, wait_bad_condition,
     wait_before_the_start, prune, resize_errors, auto_remove, killed_without_a_signal, start_with_a_body, start_what_cannot_run, inspect_by_prefix,
@@ -107,6 +107,19 @@ fn update(lab: &mut Lab) -> Result<()> {
     let seen = lab.get("/containers/cf-updated/json").show(Show::Head).expect(200)?.json()?;
     lab.note(&format!("< {}", seen["HostConfig"]));
     ensure!(seen["HostConfig"]["Memory"] == 67_108_864, "{}", seen["HostConfig"]);
+    Ok(())
+}
+
+fn update_running(lab: &mut Lab) -> Result<()> {
+    let id = trapping(lab, "cf-live")?;
+    lab.post(&format!("/containers/{id}/update")).json(&json!({ "CpuShares": 128, "PidsLimit": 77 })).expect(200)?;
+    let config = json!({ "Cmd": ["cat", "/sys/fs/cgroup/pids.max"], "AttachStdout": true, "Tty": true });
+    let exec = lab.quiet("POST", &format!("/containers/{id}/exec"), Some(&config), 201)?.json()?;
+    let exec = exec["Id"].as_str().unwrap_or_default().to_owned();
+    let (_, mut wire) = lab.post(&format!("/exec/{exec}/start")).json(&json!({ "Tty": true })).open(200)?;
+    let seen = wire.rest()?;
+    lab.note_bytes("pids.max", &seen);
+    ensure!(seen == b"77\r\n", "{:?}", seen.escape_ascii());
     Ok(())
 }
 

@@ -38,6 +38,7 @@ questions! { "errors":
     container_create_malformed POST "/containers/create" with "{\"Image\":" => 400,
     container_create_not_an_object POST "/containers/create" with "[1,2]" => 400,
     container_create_wrong_type POST "/containers/create" with "{\"Image\":7}" => 400,
+    container_create_wrong_kind_of_binds POST "/containers/create" with "{\"Image\":\"IMAGE\",\"HostConfig\":{\"Binds\":\"/a:/b\"}}" => 400,
     container_create_two_values POST "/containers/create" with "{\"Image\":\"cf/none\"}{}" => 400,
     container_create_missing_image POST "/containers/create" with "{\"Image\":\"cf/none:1\"}" => 404,
     container_create_bad_image POST "/containers/create" with "{\"Image\":\"UPPER CASE\"}" => 400,

@@ -15,7 +15,7 @@ cases! { "framing":
     expect_continue, expect_continue_refused_without_a_body, expect_nonsense, content_type_missing, content_type_wrong,
     content_type_with_charset, unknown_fields_are_ignored, get_with_a_body, empty_lines_before_a_request, host_missing, host_twice,
     bare_line_feeds, a_word_is_no_request, two_lengths, unknown_transfer_coding, unknown_http_version, many_headers,
-    kept_alive_after_an_error, half_closed_behind_the_request, client_leaves_in_the_middle_of_a_body, upgrade_to_nonsense,
+    kept_alive_after_an_error, half_closed_behind_the_request, client_leaves_in_the_middle_of_a_body, upgrade_to_nonsense, http_2_with_prior_knowledge,
 }
 
 /// Sends `bytes` and records the answers to them: one for each method, then whether the connection is still open.
@@ -269,4 +269,14 @@ fn upgrade_to_nonsense(lab: &mut Lab) -> Result<()> {
     let (replies, mut wire) = talk(lab, request, &["GET"])?;
     ensure!(replies[0].head.status == 200, "{}", replies[0].head.line);
     open(lab, &mut wire)
+}
+
+fn http_2_with_prior_knowledge(lab: &mut Lab) -> Result<()> {
+    // An engine that speaks HTTP/2 answers with a frame; what makes a client go back to HTTP/1.1 is that there is none.
+    let mut wire = lab.connect()?;
+    wire.send(crate::http2::PREFACE)?;
+    let head = Head::read(&mut wire)?;
+    lab.note(&format!("< {}", head.status));
+    ensure!(head.line.starts_with("HTTP/1.1 ") && head.status >= 300, "{}", head.line);
+    Ok(())
 }

@@ -22,7 +22,7 @@ const TAR: &str = "application/x-tar";
 const NOWHERE: &str = "127.0.0.1:9/cf/image";
 
 /// Imports a tiny image that goes away with the case; not recorded. `word` makes its content its own.
-fn make(lab: &mut Lab, name: &str, word: &str) -> Result<String> {
+pub fn make(lab: &mut Lab, name: &str, word: &str) -> Result<String> {
     let archive = Tar::default().file("word", 0o644, word.as_bytes()).finish();
     lab.later("DELETE", format!("/images/{name}:1?force=1"));
     let mut wire = lab.connect()?;

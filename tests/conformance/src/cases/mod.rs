@@ -12,6 +12,7 @@ mod framing;
 mod images;
 mod mounts;
 mod networks;
+mod registry;
 mod streams;
 mod swarm;
 mod system;
@@ -23,12 +24,14 @@ use crate::case::Case;
 /// Every family, in the order in which they run.
 pub const ALL: &[&[Case]] = &[
     versions::CASES,
+    versions::each::CASES,
     errors::CASES,
     framing::CASES,
     system::CASES,
     volumes::CASES,
     networks::CASES,
     images::CASES,
+    registry::CASES,
     create::CASES,
     mounts::CASES,
     containers::CASES,

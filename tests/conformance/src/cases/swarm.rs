@@ -36,7 +36,8 @@ pub mod outside {
 }
 
 cases! { "swarm":
-    init_inspect_leave, nodes, secrets, configs, service_with_tasks_and_logs, service_errors, overlay_network, join_tokens_and_rotation,
+    init_inspect_leave, nodes, secrets, configs, service_with_tasks_and_logs, service_with_a_secret_and_a_config,
+    service_errors, overlay_network, join_tokens_and_rotation,
 }
 
 /// The version that an update must name.
@@ -155,6 +156,39 @@ fn service_with_tasks_and_logs(lab: &mut Lab) -> Result<()> {
     lab.post(&format!("/services/{id}/update?version={current}")).json(&changed).expect(200)?;
     lab.delete("/services/cf-service").expect(200)?;
     lab.get("/services/cf-service").expect(404).map(drop)
+}
+
+fn service_with_a_secret_and_a_config(lab: &mut Lab) -> Result<()> {
+    lab.world.join_swarm()?;
+    let mut ids = Vec::new();
+    for family in ["secrets", "configs"] {
+        let spec = json!({ "Name": format!("cf-{family}-used"), "Data": "d2hpc3BlcmVk" });
+        let made = lab.quiet("POST", &format!("/{family}/create"), Some(&spec), 201)?.json()?;
+        let id = made["ID"].as_str().context("no id")?.to_owned();
+        lab.later("DELETE", format!("/{family}/{id}"));
+        ids.push(id);
+    }
+    let file = |name: &str| json!({ "Name": name, "UID": "0", "GID": "0", "Mode": 0o440 });
+    let spec = json!({
+        "Name": "cf-trusted",
+        "TaskTemplate": {
+            "ContainerSpec": {
+                "Image": lab.image(), "Command": ["sh", "-c", "cat /run/secrets/s /c; echo; stat -c %a /run/secrets/s"],
+                "Secrets": [{ "SecretID": ids[0], "SecretName": "cf-secrets-used", "File": file("s") }],
+                "Configs": [{ "ConfigID": ids[1], "ConfigName": "cf-configs-used", "File": file("/c") }],
+                "Mounts": [{ "Type": "tmpfs", "Target": "/t" }],
+            },
+            "RestartPolicy": { "Condition": "none" },
+        },
+    });
+    lab.later("DELETE", "/services/cf-trusted");
+    lab.post("/services/create").json(&spec).show(Show::Shape).expect(201)?;
+    task_in(lab, "cf-trusted", "complete")?;
+    let logs = lab.get("/services/cf-trusted/logs?stdout=1").expect(200)?;
+    ensure!(logs.text().contains("whisperedwhispered\n"), "{:?}", logs.text());
+    // What is in use stays.
+    lab.delete(&format!("/secrets/{}", ids[0])).expect(400)?;
+    lab.delete("/services/cf-trusted").expect(200).map(drop)
 }
 
 fn service_errors(lab: &mut Lab) -> Result<()> {

@@ -1,6 +1,34 @@
 //! Which versions of the API are served and how a client finds out: the ping, the version, prefixes too old, too new and odd.
 
-use crate::case::questions;
+use anyhow::{Result, ensure};
+
+use crate::case::{cases, questions};
+use crate::lab::Lab;
+
+/// Questions that are asked in several versions.
+pub mod each {
+    use super::*;
+
+    cases! { "versions_each": every_version_is_served_and_named, lists_in_every_version }
+
+    fn every_version_is_served_and_named(lab: &mut Lab) -> Result<()> {
+        for minor in 24..=45 {
+            let reply = lab.get(&format!("/v1.{minor}/_ping")).expect(200)?;
+            ensure!(reply.head.field("api-version") == Some("1.45"), "{:?}", reply.head);
+            lab.get(&format!("/v1.{minor}/version")).expect(200)?;
+        }
+        Ok(())
+    }
+
+    fn lists_in_every_version(lab: &mut Lab) -> Result<()> {
+        let idler = lab.idler()?;
+        for minor in 24..=45 {
+            let one = crate::lab::filters(&serde_json::json!({ "name": [format!("^/{idler}$")] }));
+            lab.get(&format!("/v1.{minor}/containers/json?{one}")).expect(200)?;
+        }
+        Ok(())
+    }
+}
 
 questions! { "versions":
     ping_get GET "=/_ping" => 200,
