@@ -23,8 +23,7 @@ fn idle(lab: &mut Lab, name: &str, labels: &Value) -> Result<String> {
 
 /// A running container that ends at a signal, and says which.
 fn trapping(lab: &mut Lab, name: &str) -> Result<String> {
-    let script =
-        "trap 'exit 11' TERM; trap 'exit 12' USR1; trap 'exit 13' INT; echo set; while :; do sleep 3600 & wait $!; done";
+    let script = "trap 'exit 11' TERM; trap 'exit 12' USR1; trap 'exit 13' INT; echo set; while :; do sleep 3600 & wait $!; done";
     let config = json!({ "Image": lab.image(), "Cmd": ["sh", "-c", script], "HostConfig": { "NetworkMode": "none" } });
     let id = lab.run_with(name, &config)?;
     // Before its traps are set it is the first process of its own world, which a signal does not reach.
