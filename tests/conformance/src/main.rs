@@ -19,14 +19,14 @@ mod world;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
 use crate::lab::Lab;
 use crate::world::World;
 
 const USAGE: &str =
-    "usage: lighter-conformance --socket PATH --image NAME [--deadline SECONDS] [--bulk MIB] [--without FAMILY]
-                           [--show] [WORD…]
+    "usage: lighter-conformance --socket PATH --image NAME [--deadline SECONDS] [--budget SECONDS] [--bulk MIB]
+                           [--without FAMILY] [--show] [WORD…]
        lighter-conformance --list
        lighter-conformance --registry";
 
@@ -36,6 +36,8 @@ struct Arguments {
     socket: Option<String>,
     image: Option<String>,
     deadline: u64,
+    /// For all cases together, in seconds: those that are left then fail without being asked, so that the others are heard of.
+    budget: u64,
     /// The size of the large bodies, in MiB.
     bulk: u64,
     /// A family that is left out.
@@ -60,7 +62,7 @@ fn main() -> ExitCode {
 }
 
 fn arguments() -> Result<Arguments> {
-    let mut found = Arguments { deadline: 60, bulk: 1024, ..Arguments::default() };
+    let mut found = Arguments { deadline: 60, budget: u64::MAX, bulk: 1024, ..Arguments::default() };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let mut value = || words.next().with_context(|| format!("{word} needs a value\n{USAGE}"));
@@ -68,6 +70,7 @@ fn arguments() -> Result<Arguments> {
             "--socket" => found.socket = Some(value()?),
             "--image" => found.image = Some(value()?),
             "--deadline" => found.deadline = value()?.parse().with_context(|| format!("--deadline\n{USAGE}"))?,
+            "--budget" => found.budget = value()?.parse().with_context(|| format!("--budget\n{USAGE}"))?,
             "--bulk" => found.bulk = value()?.parse().with_context(|| format!("--bulk\n{USAGE}"))?,
             "--without" => found.without = Some(value()?),
             "--registry" => found.registry = true,
@@ -94,11 +97,12 @@ fn run(arguments: &Arguments) -> Result<bool> {
     let image = arguments.image.clone().context(USAGE)?;
     let world = World::new(socket, image, Duration::from_secs(arguments.deadline), arguments.bulk << 20);
     world.sweep().context("cannot clear what an earlier run left")?;
-    let mut all_held = true;
+    let (mut all_held, begun) = (true, Instant::now());
     for case in cases {
         let started = Instant::now();
         let mut lab = Lab::new(&world);
-        let outcome = (case.run)(&mut lab);
+        let in_time = begun.elapsed().as_secs() < arguments.budget;
+        let outcome = if in_time { (case.run)(&mut lab) } else { Err(anyhow!("not asked: the suite's time was over")) };
         let outcome = lab.finish(outcome);
         all_held &= outcome.is_ok();
         let error = outcome.err().map(|error| format!("{error:#}"));

@@ -114,6 +114,11 @@ fn bulk(s: &Session) -> u64 {
     if s.engine == "kvm" { 16 } else { 1024 }
 }
 
+/// For all cases on one socket; a quiet machine needs a fraction of it. The emulated machine has forty minutes for everything.
+fn budget(s: &Session) -> Duration {
+    Duration::from_secs(if s.engine == "kvm" { 1000 } else { 1500 })
+}
+
 /// A run of everything leaves the large bodies out; who names the suite gets all of it.
 fn is_quick(s: &Session) -> bool {
     s.words.is_empty()
@@ -145,8 +150,9 @@ fn import(s: &Session) -> Result<()> {
 
 /// The suite's own arguments.
 fn arguments(s: &Session, socket: &str) -> Vec<String> {
-    let (deadline, bulk) = (s.seconds(120).as_secs().to_string(), bulk(s).to_string());
-    let fixed = ["--socket", socket, "--image", BUSYBOX, "--deadline", &deadline, "--bulk", &bulk];
+    let [deadline, budget] = [s.seconds(120), budget(s)].map(|time| time.as_secs().to_string());
+    let bulk = bulk(s).to_string();
+    let fixed = ["--socket", socket, "--image", BUSYBOX, "--deadline", &deadline, "--budget", &budget, "--bulk", &bulk];
     let quick: &[&str] = if is_quick(s) { &["--without", "bulk"] } else { &[] };
     let words = s.words.iter().filter(|word| word.contains('.')).cloned();
     fixed.iter().chain(quick).map(|word| (*word).to_owned()).chain(words).collect()
@@ -155,14 +161,14 @@ fn arguments(s: &Session, socket: &str) -> Vec<String> {
 fn on_the_host(s: &Session) -> Result<Transcript> {
     let socket = s.dir.join("home/default/docker.sock");
     let run = Run::new(&s.conformance).args(arguments(s, &socket.to_string_lossy()));
-    Transcript::read("lighter's socket", run.within(s.seconds(1800)).finish()?)
+    Transcript::read("lighter's socket", run.within(budget(s) + s.seconds(180)).finish()?)
 }
 
 fn in_the_guest(s: &Session) -> Result<Transcript> {
     let socket = "/var/run/docker.sock";
     let run = s.docker(["run", "--rm", "--network", "none", "-v", &format!("{socket}:{socket}"), IMAGE]);
     let run = run.args(["/lighter-conformance"]).args(arguments(s, socket));
-    Transcript::read("dockerd's own", run.within(s.seconds(1800)).finish()?)
+    Transcript::read("dockerd's own", run.within(budget(s) + s.seconds(180)).finish()?)
 }
 
 /// Runs `work` while watching the daemon's private memory, and fails if that grows with what streams through.
