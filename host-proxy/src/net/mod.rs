@@ -41,6 +41,14 @@ mod tcp;
 pub(crate) mod tests;
 mod udp;
 
+/// What reads bytes of a guest or of a name server, for the fuzz targets.
+pub mod reading {
+    pub use super::dns::reading::*;
+    pub use super::icmp::{Echo, Unreachable, protocol, quoted, reply, request, unreachable};
+    pub use super::neighbours::{answer_arp, answer_solicitation};
+    pub use super::packet::{Bad, Packet};
+}
+
 pub use inward::{Datagrams, Inward, Room};
 pub use plan::{HOST_NAME, HOST_V4};
 pub use policy::{HostAccess, Policy};
