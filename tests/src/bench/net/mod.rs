@@ -74,7 +74,7 @@ pub fn inside(asked: &Inside) -> Result<()> {
         let _ = std::io::stdin().read(&mut [0]);
         std::process::exit(1);
     });
-    let _world = world::make()?;
+    world::make()?;
     let arrived = servers::start()?;
     let stacks = stacks::start(&asked.rig)?;
     let turns = measures::run(&stacks, &arrived, asked.pairs, &asked.words)?;
