@@ -26,7 +26,7 @@ use crate::world::World;
 
 const USAGE: &str =
     "usage: lighter-conformance --socket PATH --image NAME [--deadline SECONDS] [--budget SECONDS] [--bulk MIB]
-                           [--without FAMILY] [--show] [WORD…]
+                           [--show] [WORD…]
        lighter-conformance --list
        lighter-conformance --registry";
 
@@ -40,8 +40,6 @@ struct Arguments {
     budget: u64,
     /// The size of the large bodies, in MiB.
     bulk: u64,
-    /// A family that is left out.
-    without: Option<String>,
     /// Print transcripts as text, for people.
     show: bool,
     list: bool,
@@ -72,7 +70,6 @@ fn arguments() -> Result<Arguments> {
             "--deadline" => found.deadline = value()?.parse().with_context(|| format!("--deadline\n{USAGE}"))?,
             "--budget" => found.budget = value()?.parse().with_context(|| format!("--budget\n{USAGE}"))?,
             "--bulk" => found.bulk = value()?.parse().with_context(|| format!("--bulk\n{USAGE}"))?,
-            "--without" => found.without = Some(value()?),
             "--registry" => found.registry = true,
             "--show" => found.show = true,
             "--list" => found.list = true,
@@ -88,7 +85,7 @@ fn run(arguments: &Arguments) -> Result<bool> {
     if arguments.registry {
         return registry::serve().map(|()| true);
     }
-    let cases = case::named(&arguments.words, arguments.without.as_deref());
+    let cases = case::named(&arguments.words);
     if arguments.list {
         cases.iter().for_each(|case| println!("{}", case.name));
         return Ok(true);
