@@ -57,8 +57,9 @@ pub fn run(pairs: u32, words: &[String]) -> Result<Value> {
         .args([Path::new("--rig"), &rig, Path::new("--figures"), &figures])
         .args(words)
         .into_command();
-    // The other end of this pipe is ours until we end.
     let mut child = command.stdin(Stdio::piped()).spawn().context("cannot run unshare")?;
+    // The other end of this pipe is ours until we end; waiting would close one that the child still had.
+    let _held = child.stdin.take();
     let status = child.wait()?;
     if !status.success() {
         bail!("the comparison ended with {status}");
