@@ -118,17 +118,16 @@ fn by_hash(s: &Session) -> Result<()> {
     )?;
     // The other way: noise that the container makes.
     let made = s.out(&["exec", "web", "sh", "-c", "head -c 50000000 /dev/urandom > /tmp/f; sha256sum < /tmp/f"])?;
-    let fetch = |ip: IpAddr| {
-        let got = at_home(move || ask((ip, 8080).into(), b"GET /f HTTP/1.0\r\n\r\n"))?;
-        let body = got.windows(4).position(|window| window == b"\r\n\r\n").context("no answer")? + 4;
-        same("what the host got", Some(hash_of(&got[body..]).as_str()), made.split(' ').next())
-    };
-    fetch(LOOPBACK)?;
-    fetch(LOOPBACK_V6)?;
+    let got = at_home(|| ask((LOOPBACK, 8080).into(), b"GET /f HTTP/1.0\r\n\r\n"))?;
+    let body = got.windows(4).position(|window| window == b"\r\n\r\n").context("no answer")? + 4;
+    same("what the host got", Some(hash_of(&got[body..]).as_str()), made.split(' ').next())?;
+    // By the other way in, and by somebody else.
+    s.out(&["exec", "web", "sh", "-c", "echo small > /tmp/s"])?;
+    let got = at_home(|| ask((LOOPBACK_V6, 8080).into(), b"GET /s HTTP/1.0\r\n\r\n"))?;
+    ensure!(got.ends_with(b"small\n"), "over IPv6: {}", String::from_utf8_lossy(&got));
     let busybox = s.busybox.display().to_string();
-    let other =
-        ["--reuid=65534", "--clear-groups", &busybox, "wget", "-q", "-O", "/dev/null", "http://127.0.0.1:8080/f"];
-    program_at_home("setpriv").args(other).within(s.seconds(60)).ok().map(drop)
+    let other = ["--reuid=65534", "--clear-groups", &busybox, "wget", "-q", "-O", "-", "http://127.0.0.1:8080/s"];
+    same("what another user gets", program_at_home("setpriv").args(other).ok()?.text(), "small".to_owned())
 }
 
 fn localhost(s: &Session) -> Result<()> {
@@ -178,16 +177,21 @@ fn refusals(s: &Session) -> Result<()> {
 }
 
 fn free_ones(s: &Session) -> Result<()> {
-    let range = format!("{OPEN_FILES}-{}:80", OPEN_FILES + 1);
-    serve(s, &["--name", "range", "-p", &range])?;
-    serve(s, &["--name", "any", "-p", "80"])?;
     let port = |name: &str| -> Result<u16> {
         let shown = s.out(&["port", name, "80/tcp"])?;
         let port = shown.lines().next().and_then(|line| line.rsplit(':').next()).context("no port")?;
         Ok(port.parse()?)
     };
-    same("the free one of two", port("range")?, OPEN_FILES + 1)?;
-    for port in [port("range")?, port("any")?] {
+    serve(s, &["--name", "first", "-p", "8100-8101:80"])?;
+    serve(s, &["--name", "second", "-p", "8100-8101:80"])?;
+    same("ports of one range", (port("first")?, port("second")?), (8100, 8101))?;
+    serve(s, &["--name", "any", "-p", "80"])?;
+    // The one that dockerd would choose next, which it cannot know to be taken.
+    let next = port("any")? + 1;
+    let _taken = at_home(move || Ok(TcpListener::bind((LOOPBACK, next))?))?;
+    serve(s, &["--name", "another", "-p", "80"])?;
+    ensure!(port("another")? != next, "{next} is in use");
+    for port in [port("first")?, port("second")?, port("any")?, port("another")?] {
         let said = at_home(move || ask_early((LOOPBACK, port).into(), b"GET /none HTTP/1.0\r\n\r\n"))?;
         ensure!(said.contains("404"), "{port}: {said}");
     }
