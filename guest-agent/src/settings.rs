@@ -7,7 +7,7 @@ use std::path::Path;
 use rustix::process::{Resource, Rlimit, setrlimit};
 
 /// (path, value); each with whom it is for.
-const SETTINGS: [(&str, &str); 13] = [
+const SETTINGS: [(&str, &str); 15] = [
     // Elasticsearch and others map many files.
     ("/proc/sys/vm/max_map_count", "262144"),
     // File watchers of web tool chains, in many containers at once.
@@ -19,6 +19,9 @@ const SETTINGS: [(&str, &str); 13] = [
     // `ping` and ports below 1024 without root, as Docker gives to containers.
     ("/proc/sys/net/ipv4/ping_group_range", "0 2147483647"),
     ("/proc/sys/net/ipv4/ip_forward", "1"),
+    // A container speaks from addresses of its own network only: the host tells containers apart by them.
+    ("/proc/sys/net/ipv4/conf/all/rp_filter", "1"),
+    ("/proc/sys/net/ipv4/conf/default/rp_filter", "1"),
     ("/proc/sys/net/core/somaxconn", "4096"),
     // Containers share this kernel: its log and addresses are root's.
     ("/proc/sys/kernel/dmesg_restrict", "1"),

@@ -85,6 +85,8 @@ pub enum Answer {
     Ports {
         /// Sorted by host address.
         ports: Vec<PublishedPort>,
+        /// Another answer with the next ones follows.
+        more: bool,
     },
     /// The machine is off, and the daemon goes now if it was to.
     Stopped,
@@ -227,9 +229,17 @@ impl Control {
         let pid = self.pid();
         let exchange = async {
             self.ask(&Ask::Ports).await?;
-            match self.answer().await? {
-                Answer::Ports { ports } => Ok(ports),
-                _ => Err(ControlError::Unexpected),
+            let mut all = Vec::new();
+            loop {
+                match self.answer().await? {
+                    Answer::Ports { ports, more } => {
+                        all.extend(ports);
+                        if !more {
+                            return Ok(all);
+                        }
+                    }
+                    _ => return Err(ControlError::Unexpected),
+                }
             }
         };
         tokio::time::timeout(PATIENCE_FOR_ENGINE, exchange).await.unwrap_or(Err(ControlError::Silent { pid }))

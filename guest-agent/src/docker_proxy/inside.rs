@@ -1,21 +1,24 @@
-//! A published port as the guest itself sees it: on its own loopback, where dockerd looks for a registry that runs in a
-//! container (`docker push localhost:5000/…`) and where a container with the guest's network looks for its neighbours. The host
-//! has the port that was asked for; this one is a courtesy, and where it cannot be had nothing is said. Called by
-//! `docker_proxy` in its process, with which it ends.
+//! A published port as the guest itself sees it, on the addresses that the guest has: on its loopback, where dockerd looks for a
+//! registry that runs in a container (`docker push localhost:5000/…`) and a container with the guest's network for its
+//! neighbours; and on its bridges (`172.17.0.1:8080`), as on any Docker host. The host has the port that was asked for; this one
+//! is a courtesy, and where it cannot be had nothing is said. Called by `docker_proxy` in its process, with which it ends.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use lighter_protocol::{Port, Transport};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
 use crate::relay;
 
 /// Most connections of one port at the same time; the next ones wait in the kernel's queue.
 const MOST: usize = 64;
+/// Clients that wait to be accepted.
+const BACKLOG: i32 = 128;
 /// While there are so many, and after a failed accept.
 const PAUSE: Duration = Duration::from_millis(100);
 /// For the container to answer.
@@ -25,19 +28,30 @@ const STACK: usize = 64 * 1024;
 
 /// Listens for as long as the process lives, if the guest has such an address and nobody has the port.
 pub fn serve(port: &Port) -> io::Result<()> {
-    let (Transport::Tcp, Some(address)) = (port.protocol, loopback(port.host_ip)) else { return Ok(()) };
-    let listener = TcpListener::bind((address, port.host_port))?;
+    if port.protocol != Transport::Tcp || !is_the_guests(port.host_ip) {
+        return Ok(());
+    }
+    let listener = listen(SocketAddr::new(port.host_ip, port.host_port))?;
     let container = SocketAddr::new(port.container_ip, port.container_port);
     thread::Builder::new().name("inside".into()).spawn(move || accept(&listener, container)).map(drop)
 }
 
-/// The loopback address that stands for the one that was asked for. One of the host's own is none of the guest's.
-fn loopback(asked: IpAddr) -> Option<IpAddr> {
-    match asked {
-        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Some(Ipv4Addr::LOCALHOST.into()),
-        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => Some(Ipv6Addr::LOCALHOST.into()),
-        address => address.is_loopback().then_some(address),
+/// Whether the guest has what was asked for: all addresses, or a loopback one. One of the host's own is none of the guest's.
+fn is_the_guests(asked: IpAddr) -> bool {
+    asked.is_unspecified() || asked.is_loopback()
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let socket = rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    if address.is_ipv6() {
+        // IPv4 has a listener of its own.
+        sockopt::set_ipv6_v6only(&socket, true)?;
     }
+    rustix::net::bind(&socket, &address)?;
+    rustix::net::listen(&socket, BACKLOG)?;
+    Ok(socket.into())
 }
 
 /// For ever.
@@ -81,17 +95,18 @@ mod tests {
 
     #[test]
     fn h11_only_addresses_that_the_guest_has_are_served_inside() {
-        for (asked, served) in [
-            ("0.0.0.0", Some("127.0.0.1")),
-            ("::", Some("::1")),
-            ("127.0.0.1", Some("127.0.0.1")),
-            ("127.0.0.9", Some("127.0.0.9")),
-            ("::1", Some("::1")),
-            ("192.168.1.5", None),
-            ("fd00::5", None),
-        ] {
-            assert_eq!(loopback(asked.parse().unwrap()), served.map(|served| served.parse().unwrap()), "{asked}");
+        for asked in ["0.0.0.0", "::", "127.0.0.1", "127.0.0.9", "::1"] {
+            assert!(is_the_guests(asked.parse().unwrap()), "{asked}");
         }
+        for asked in ["192.168.1.5", "fd00::5", "192.168.127.1"] {
+            assert!(!is_the_guests(asked.parse().unwrap()), "{asked}");
+        }
+        // Both at once, as dockerd starts one for each.
+        let four = listen("0.0.0.0:0".parse().unwrap()).unwrap();
+        let port = four.local_addr().unwrap().port();
+        let six = listen(SocketAddr::new("::".parse().unwrap(), port)).unwrap();
+        assert!(six.local_addr().unwrap().is_ipv6());
+        assert!(listen(SocketAddr::new("0.0.0.0".parse().unwrap(), port)).is_err(), "a port is had once");
     }
 
     #[test]

@@ -27,7 +27,7 @@ Every day:
 Where things are ($LIGHTER_HOME moves them, default ~/.lighter):
   ~/.lighter/default/docker.sock        the Docker API of the profile `default`
   ~/.lighter/default/data.img           its images, containers and volumes; sparse, so it takes only what is in it
-  ~/.lighter/default/config.toml        its CPUs, memory, disk and engine
+  ~/.lighter/default/config.toml        its settings: sizes, engine, network, published ports, proxies
   ~/.lighter/default/daemon.log         what lighter did: `lighter logs`
   ~/.lighter/default/console.log        what the guest's kernel said: `lighter logs console`
   ~/.cache/lighter/images/              guest images, checked before every boot

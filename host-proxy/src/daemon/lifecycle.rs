@@ -44,6 +44,9 @@ const LEARN: Duration = Duration::from_secs(20);
 /// The same when the machine is to stop.
 const LEARN_AT_STOP: Duration = Duration::from_secs(1);
 
+/// How long this computer's files of certificates may take to be read.
+const TRUST: Duration = Duration::from_secs(30);
+
 /// How a life ended.
 #[derive(Debug)]
 pub enum Outcome {
@@ -211,7 +214,10 @@ impl Lifecycle<'_> {
             tracing::warn!("{warning}");
         }
         let files = world.ca_certificates.clone();
-        let trust = tokio::task::spawn_blocking(move || trust::gather(&files)).await.map_err(Fault::panicked)??;
+        let gathering = tokio::task::spawn_blocking(move || trust::gather(&files));
+        let late =
+            |_| Fault::late("the root certificates of this computer (is a file on a dead network drive?)", TRUST);
+        let trust = tokio::time::timeout(TRUST, gathering).await.map_err(late)?.map_err(Fault::panicked)??;
         for warning in &trust.warnings {
             tracing::warn!("{warning}");
         }

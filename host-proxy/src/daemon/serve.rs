@@ -36,7 +36,7 @@ pub fn serve(listener: Listener, desk: Desk) -> Serving {
 
 /// How long the engine may take to say which containers it has.
 const NAMES: Duration = Duration::from_secs(5);
-/// Most ports that one answer holds.
+/// Most ports that one answer holds; each takes some two hundred bytes.
 const MOST_LISTED: usize = 1000;
 
 /// What a control client may ask of, and whom it is passed on to.
@@ -77,7 +77,7 @@ impl Desk {
             }
             Ask::Stop { grace_seconds, quit } => self.stop(client, How::Graceful(grace_seconds), quit).await,
             Ask::Kill { quit } => self.stop(client, How::Kill, quit).await,
-            Ask::Ports => frames::write(&mut client, &Answer::Ports { ports: self.ports().await }).await,
+            Ask::Ports => self.tell_ports(client).await,
             Ask::Guest => self.relay(client).await,
         }
     }
@@ -179,9 +179,21 @@ impl Desk {
                 tracing::debug!("The engine does not say whose the published ports are");
             }
         }
-        // Every one takes some two hundred bytes of the answer.
-        ports.truncate(MOST_LISTED);
         ports
+    }
+
+    /// In answers that a frame holds.
+    async fn tell_ports(&self, mut client: Stream) -> Result<(), FrameError> {
+        let mut rest = self.ports().await;
+        loop {
+            let next = rest.split_off(rest.len().min(MOST_LISTED));
+            let more = !next.is_empty();
+            frames::write(&mut client, &Answer::Ports { ports: rest, more }).await?;
+            if !more {
+                return Ok(());
+            }
+            rest = next;
+        }
     }
 
     /// Makes the connection one to the guest's agent.

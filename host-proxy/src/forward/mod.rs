@@ -129,17 +129,21 @@ async fn keep(mut call: BoxedStream, port: Port, rules: Arc<Rules>, room: bool) 
         Ok(opened) => opened,
         Err(message) => {
             tracing::info!(?port, message, "A port is not published");
-            let _ = frames::write(&mut call, &Published::Refused { message }).await;
-            // The caller's end, so that it has read why; it has no reason to take long.
-            drop(tokio::time::timeout(CALLER, ended(&mut call)).await);
+            let refused = async {
+                frames::write(&mut call, &Published::Refused { message }).await?;
+                // The caller's end, so that it has read why; it has no reason to take long.
+                ended(&mut call).await;
+                Ok::<(), frames::FrameError>(())
+            };
+            drop(tokio::time::timeout(CALLER, refused).await);
             return;
         }
     };
     let entry = open.address().map(|address| rules.list.add(address, &port));
     let container = (port.container_ip, port.container_port).into();
-    let answered = frames::write(&mut call, &Published::Listening).await;
+    let answered = tokio::time::timeout(CALLER, frames::write(&mut call, &Published::Listening)).await;
     let mut streams = JoinSet::new();
-    if answered.is_ok() {
+    if matches!(answered, Ok(Ok(()))) {
         match open {
             Open::Nothing => ended(&mut call).await,
             Open::Stream(listener) => {
@@ -154,7 +158,7 @@ async fn keep(mut call: BoxedStream, port: Port, rules: Arc<Rules>, room: bool) 
     }
     // From here on nobody listens, and only now is that said.
     drop(entry);
-    let _ = call.shutdown().await;
+    drop(tokio::time::timeout(CALLER, call.shutdown()).await);
     drop(call);
     let _ = tokio::time::timeout(DRAIN, async { while streams.join_next().await.is_some() {} }).await;
 }

@@ -1,4 +1,7 @@
 //! Accepts clients of one published TCP port and joins each with the container. Called by `forward`.
+//!
+//! A client that has come and finds no room waits here, the next ones in the system's queue; a port to which nobody comes takes
+//! no room.
 
 use std::io;
 use std::net::SocketAddr;
@@ -10,8 +13,8 @@ use tokio::task::JoinSet;
 
 use crate::net::{Inward, Room};
 
-/// Most clients of one port, so that one does not starve the others; more wait in the system's queue.
-const MOST: usize = 1024;
+/// Most clients of one listener, of which `-p 8080:80` has two, so that one port does not starve the others.
+const MOST: usize = 512;
 /// After a failed accept: out of descriptors, the next one fails at once as well.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -21,23 +24,25 @@ pub struct Streams<'a> {
     listener: TcpListener,
     container: SocketAddr,
     joined: &'a mut JoinSet<()>,
+    /// Has come, and is not joined yet.
+    waiting: Option<(TcpStream, SocketAddr)>,
     failed: RateLimit,
 }
 
 impl<'a> Streams<'a> {
     /// Those who come to `listener` mean `container`. Their connections live in `joined`.
     pub fn new(inward: Inward, listener: TcpListener, container: SocketAddr, joined: &'a mut JoinSet<()>) -> Self {
-        Self { inward, listener, container, joined, failed: RateLimit::default() }
+        Self { inward, listener, container, joined, waiting: None, failed: RateLimit::default() }
     }
 
     /// For ever.
     pub async fn serve(mut self) {
         loop {
-            let Self { inward, listener, container, joined, failed } = &mut self;
+            let Self { inward, listener, container, joined, waiting, failed } = &mut self;
             tokio::select! {
                 Some(_) = joined.join_next() => {}
-                (room, accepted) = accept(inward, listener), if joined.len() < MOST => match accepted {
-                    Ok((client, peer)) => {
+                next = next(inward, listener, waiting), if joined.len() < MOST => match next {
+                    Ok((room, client, peer)) => {
                         let (inward, container) = (inward.clone(), *container);
                         joined.spawn(async move { inward.join(client, peer, container, room).await });
                     }
@@ -53,8 +58,16 @@ impl<'a> Streams<'a> {
     }
 }
 
-/// Room first: who cannot be joined yet stays in the queue. Cancel-safe.
-async fn accept(inward: &Inward, listener: &TcpListener) -> (Room, io::Result<(TcpStream, SocketAddr)>) {
+/// The next client, and room for it. Cancel-safe: who has come stays in `waiting`.
+async fn next(
+    inward: &Inward,
+    listener: &TcpListener,
+    waiting: &mut Option<(TcpStream, SocketAddr)>,
+) -> io::Result<(Room, TcpStream, SocketAddr)> {
+    if waiting.is_none() {
+        *waiting = Some(listener.accept().await?);
+    }
     let room = inward.room().await;
-    (room, listener.accept().await)
+    let (client, peer) = waiting.take().ok_or(io::ErrorKind::NotFound)?;
+    Ok((room, client, peer))
 }

@@ -128,6 +128,24 @@ async fn serve<T>(guest: &mut Guest, handle: SocketHandle, answer: &[u8], client
 }
 
 #[tokio::test]
+async fn h11_a_port_to_which_nobody_comes_takes_no_room_from_others() {
+    let guest = Guest::new(LINUX, true, "");
+    let inward = guest.inward();
+    let host = Host::new(Some(inward.clone()));
+    let rooms = inward.rooms();
+    let mut calls = Vec::new();
+    for _ in 0..20 {
+        calls.push(host.publish(port(Transport::Tcp, "0.0.0.0", free().await)).await);
+    }
+    // Each listener's task has had its turn when the next port's answer has come.
+    tokio::task::yield_now().await;
+    assert_eq!(inward.rooms(), rooms);
+    for call in calls {
+        give_up(call).await;
+    }
+}
+
+#[tokio::test]
 async fn bytes_pass_both_ways_by_hash_and_each_side_ends_by_itself() {
     for features in [0, LINUX] {
         let mut guest = Guest::new(features, true, "");

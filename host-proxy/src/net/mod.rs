@@ -57,6 +57,7 @@ use budget::Budget;
 use datagram::Egress;
 use dns::Dns;
 use router::Router;
+use tcp::Memory;
 
 /// The host's files by which names are resolved.
 #[derive(Debug, Clone)]
@@ -87,8 +88,10 @@ impl Network {
         let dns = Arc::new(Dns::new(names.hosts, names.resolv_conf, policy));
         let welcome = plan::welcome(dns.search());
         let queues = Budget::new(router::QUEUES);
-        let inward = Inward::new(Egress::new(link.sender()), queues.clone());
-        let router = tokio::spawn(Router::new(link, policy, dns, inward.clone(), queues).run()).abort_handle();
+        let memory = Memory::new();
+        let inward = Inward::new(Egress::new(link.sender()), memory.clone(), queues.clone());
+        let router = Router::new(link, policy, dns, inward.clone(), (memory, queues));
+        let router = tokio::spawn(router.run()).abort_handle();
         Self { router, welcome, inward }
     }
 

@@ -14,7 +14,7 @@ use super::inward::Inward;
 use super::packet::{ETHERNET, ICMP_V4, ICMP_V6, Packet, TCP, TYPE_ARP, TYPE_IPV4, TYPE_IPV6, UDP};
 use super::ping::Pings;
 use super::policy::Policy;
-use super::tcp::Connections;
+use super::tcp::{Connections, Memory};
 use super::udp::Datagrams;
 use super::{neighbours, plan};
 
@@ -34,14 +34,20 @@ pub struct Router {
 }
 
 impl Router {
-    /// For the guest behind `link`. `queues` is for packets that wait, [`QUEUES`] in all.
-    pub fn new(link: HostEnd, policy: Policy, dns: Arc<Dns>, inward: Inward, queues: Budget) -> Self {
+    /// For the guest behind `link`. `memory` is for connections, `queues` for packets that wait, [`QUEUES`] in all.
+    pub fn new(
+        link: HostEnd,
+        policy: Policy,
+        dns: Arc<Dns>,
+        inward: Inward,
+        (memory, queues): (Memory, Budget),
+    ) -> Self {
         let egress = Egress::new(link.sender());
         Self {
             link,
             inward,
             fragments: Fragments::new(queues.clone()),
-            connections: Connections::new(egress.clone(), policy, Arc::clone(&dns), queues.clone()),
+            connections: Connections::new(egress.clone(), policy, Arc::clone(&dns), memory, queues.clone()),
             datagrams: Datagrams::new(egress.clone(), policy, dns, queues.clone()),
             pings: Pings::new(egress.clone(), policy, queues),
             egress,

@@ -62,7 +62,7 @@ pub enum SettingsError {
         expected: &'static str,
     },
     /// A value that does not fit.
-    #[error("{key} cannot be {value}: {reason} (by flag or in {config})")]
+    #[error("{key} cannot be {value}: {reason} ({}in {config})", by_flag(.key))]
     Value {
         /// The key.
         key: &'static str,
@@ -168,6 +168,11 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Wishes, SettingsError> {
         }
     }
     Ok(wishes)
+}
+
+/// For a key that `lighter start` has a flag for.
+fn by_flag(key: &str) -> &'static str {
+    if ["cpus", "memory", "disk", "engine"].contains(&key) { "by flag or " } else { "" }
 }
 
 fn access(value: &toml::Value) -> Option<HostAccess> {

@@ -1,8 +1,8 @@
 //! Datagrams of clients to a container's UDP port, and the answers back to the client that asked, from the socket that it asked.
 //! Called by `forward`, with a socket per published port.
 //!
-//! Bounds: [`MOST`] clients of one port, the longest silent one giving way to a new one; each is forgotten after [`IDLE`] without
-//! a datagram either way.
+//! Bounds: [`MOST`] clients of one port, and fewer the more there are of all ports together, the longest silent one giving way
+//! to a new one; each is forgotten after [`IDLE`] without a datagram either way.
 
 use std::collections::HashMap;
 use std::io::{self, ErrorKind};
@@ -22,6 +22,10 @@ use crate::net::udp;
 
 /// Most clients of one port.
 const MOST: usize = 512;
+/// One port takes no more than this part of the places that are left, so that some are left for the next one.
+const PART: usize = 8;
+/// But always so many.
+const LEAST: usize = 2;
 /// A client without traffic for so long is gone (RFC 4787 asks for two minutes at least).
 const IDLE: Duration = Duration::from_secs(120);
 /// Datagrams that are taken from the socket at once.
@@ -81,6 +85,8 @@ impl Datagrams {
         // Never later than the next client is to be forgotten.
         let mut due = Instant::now();
         loop {
+            // A socket that is never empty would keep this thread from everything else.
+            tokio::task::coop::consume_budget().await;
             let socket = Arc::clone(&self.socket);
             tokio::select! {
                 ready = socket.readable() => {
@@ -132,14 +138,16 @@ impl Datagrams {
 
     /// A new client, if there is room.
     fn admit(&mut self, from: SocketAddr) -> bool {
-        if self.clients.len() >= MOST {
+        let places = &self.inward.0.clients;
+        while self.clients.len() >= (places.left() / PART).clamp(LEAST, MOST) {
             let silent = self.clients.iter().min_by_key(|(_, (client, _))| client.expires()).map(|(&from, _)| from);
-            silent.map(|from| self.clients.remove(&from));
+            if silent.and_then(|from| self.clients.remove(&from)).is_none() {
+                break;
+            }
         }
         let (socket, began) = (Arc::clone(&self.socket), Instant::now());
         let client = Arc::new(Client { socket, address: from, began, last: AtomicU64::new(0) });
         let speaks = source::of(from.ip(), self.container.ip());
-        let places = &self.inward.0.clients;
         let place = places.take(self.container, speaks.address, speaks.port(from), Arc::clone(&client));
         let Some(place) = place else { return false };
         self.clients.insert(from, (client, place));

@@ -8,9 +8,8 @@
 //! ```
 //! `source` says as whom a client speaks, `places` keeps who speaks at the moment, `streams` and `datagrams` carry.
 //!
-//! Bounds: [`MOST_STREAMS`] connections, of which the first [`ROOMY`] have buffers of 256 KiB each way and the others of 32 KiB,
-//! so 176 MiB at worst, and only if every buffer is full; [`MOST_CLIENTS`] UDP clients. A connection beyond waits in
-//! the host's own queue until another one has ended.
+//! Bounds: [`MOST_STREAMS`] connections, whose memory comes out of the account for all TCP connections ([`Memory`]) and leaves
+//! enough of it to the guest; [`MOST_CLIENTS`] UDP clients. A connection beyond waits until another one has ended.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -31,16 +30,12 @@ pub use datagrams::Datagrams;
 
 use datagrams::Client;
 use places::Places;
-use tcp::{Buffers, Letterbox};
+use tcp::{Begun, Letterbox, Memory};
 
 /// Most connections at the same time.
-const MOST_STREAMS: usize = 2048;
-/// So many have large buffers.
-const ROOMY: usize = 128;
-const LARGE: Buffers = Buffers(256 << 10);
-const SMALL: Buffers = Buffers(32 << 10);
+pub const MOST_STREAMS: usize = 2048;
 /// Most UDP clients at the same time.
-const MOST_CLIENTS: usize = 4096;
+const MOST_CLIENTS: usize = 16_384;
 
 /// See the head of this file. Cheap to clone.
 #[derive(Clone)]
@@ -48,8 +43,8 @@ pub struct Inward(Arc<Shared>);
 
 struct Shared {
     egress: Egress,
+    memory: Memory,
     queues: Budget,
-    sockets: tcp::Stock,
     room: Arc<Semaphore>,
     streams: Arc<Places<Letterbox>>,
     clients: Arc<Places<Arc<Client>>>,
@@ -67,12 +62,12 @@ impl std::fmt::Debug for Inward {
 }
 
 impl Inward {
-    /// Nobody yet. `queues` is for packets of the guest that wait.
-    pub(super) fn new(egress: Egress, queues: Budget) -> Self {
+    /// Nobody yet. `memory` is for connections, `queues` for packets of the guest that wait.
+    pub(super) fn new(egress: Egress, memory: Memory, queues: Budget) -> Self {
         Self(Arc::new(Shared {
             egress,
+            memory,
             queues,
-            sockets: tcp::Stock::default(),
             room: Arc::new(Semaphore::new(MOST_STREAMS)),
             streams: Arc::new(Places::new(MOST_STREAMS)),
             clients: Arc::new(Places::new(MOST_CLIENTS)),
@@ -85,19 +80,28 @@ impl Inward {
         Room { _permit: room.expect("nobody closes the semaphore") }
     }
 
+    /// How many more connections find room.
+    #[cfg(test)]
+    pub(crate) fn rooms(&self) -> usize {
+        self.0.room.available_permits()
+    }
+
     /// Joins `client`, who came from `peer`, with the container's port, until both have ended or one broke off. A container
     /// that refuses, or is not there, resets the client.
     pub async fn join(&self, client: TcpStream, peer: SocketAddr, container: SocketAddr, room: Room) {
-        let Shared { egress, queues, sockets, room: left, streams, .. } = &*self.0;
+        let Shared { egress, memory, queues, streams, .. } = &*self.0;
         let (letterbox, inbox) = tcp::inbox(queues, None);
         let speaks = source::of(peer.ip(), container.ip());
         let Some(place) = streams.take(container, speaks.address, speaks.port(peer), letterbox) else {
             tracing::debug!(%container, "a client of a published port found no port to speak from");
             return tcp::reset(client);
         };
-        let buffers = if MOST_STREAMS - left.available_permits() <= ROOMY { LARGE } else { SMALL };
-        tcp::inward(client, inbox, (container, place.speaker()), buffers, (egress, sockets)).await;
-        drop((place, room));
+        let Some((buffers, share)) = memory.buffers(Begun::Inwards) else {
+            tracing::debug!(%container, "a client of a published port found no memory");
+            return tcp::reset(client);
+        };
+        tcp::inward(client, inbox, (container, place.speaker()), buffers, (egress, memory.sockets())).await;
+        drop((share, place, room));
     }
 
     /// A packet of the guest; given back if nobody here waits for it.

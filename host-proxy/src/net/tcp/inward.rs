@@ -11,6 +11,7 @@ use tokio::net::TcpStream;
 
 use super::flow::{Far, Flow};
 use super::inbox::Inbox;
+use super::open::prepared;
 use super::stack::{Buffers, Stack};
 use super::stock::Stock;
 use crate::net::datagram::Egress;
@@ -25,9 +26,8 @@ pub async fn inward(
 ) {
     let seed = getrandom::u64().unwrap_or_else(|_| ends.1.port().into());
     let stack = Stack::towards(ends.0, ends.1, buffers, egress, stock, seed);
-    // Small writes wait for nobody; without it the connection works as well.
-    let _ = client.set_nodelay(true);
-    Flow::new(stack, Client { stream: client, told: false }, inbox).run(egress).await;
+    let client = Client { stream: prepared(client), told: false };
+    Flow::new(stack, client, inbox).run(egress).await;
 }
 
 /// Ends a client's connection so that it hears of a failure.

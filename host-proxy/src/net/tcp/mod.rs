@@ -10,7 +10,7 @@
 //! ```
 //! Bounds: [`MOST_OPENING`] connections that are not joined yet, [`MOST`] others, [`MOST_NAMES`] to the name server, each in
 //! a [`Table`] with its rule who gives way. So a flood of SYNs to a black hole takes places from itself, and none from
-//! connections that stand. SYNs that are refused a place are dropped, which the log says. Memory: [`MEMORY`] for all together,
+//! connections that stand. SYNs that are refused a place are dropped, which the log says. Memory: [`Memory`] for all together,
 //! taken when a connection stands; the first ones get large buffers, and the fuller it is the smaller they are.
 
 use std::net::SocketAddr;
@@ -34,6 +34,7 @@ use super::table::{Admission, Table};
 mod flow;
 mod inbox;
 mod inward;
+mod memory;
 mod open;
 mod reply;
 mod stack;
@@ -41,15 +42,14 @@ mod stock;
 
 pub use inbox::{Letterbox, inbox};
 pub use inward::{inward, reset};
+pub use memory::{Begun, Memory};
 pub use reply::ports;
-pub use stack::Buffers;
-pub use stock::Stock;
 
 use flow::Flow;
 use inbox::{Gone, Inbox};
 use open::Failure;
 use reply::is_syn;
-use stack::Stack;
+use stack::{Buffers, Stack};
 
 /// Most connections that stand.
 const MOST: usize = 4096;
@@ -64,12 +64,6 @@ const IDLE_OPENING: Duration = Duration::from_secs(10);
 
 /// Buffers for the name server are not larger.
 const NAMES: usize = 32 << 10;
-
-/// Bytes for all connections together.
-const MEMORY: usize = 320 << 20;
-/// Buffers by what they leave of [`MEMORY`]: the last ones are so small that [`MOST`] connections find room.
-const SIZES: [(Buffers, usize); 3] =
-    [(Buffers(256 << 10), 224 << 20), (Buffers(32 << 10), 176 << 20), (Buffers(8 << 10), 0)];
 
 /// The guest's address and the far one.
 type Key = (SocketAddr, SocketAddr);
@@ -101,16 +95,14 @@ struct Surroundings {
     policy: Policy,
     dns: Arc<Dns>,
     /// For buffers.
-    memory: Budget,
-    /// For the next connections.
-    sockets: Stock,
+    memory: Memory,
     /// For packets that wait.
     queues: Budget,
 }
 
 impl Connections {
-    /// None yet. `queues` is for packets that wait.
-    pub fn new(egress: Egress, policy: Policy, dns: Arc<Dns>, queues: Budget) -> Self {
+    /// None yet. `memory` is for those that stand, `queues` for packets that wait.
+    pub fn new(egress: Egress, policy: Policy, dns: Arc<Dns>, memory: Memory, queues: Budget) -> Self {
         let (tell, news) = mpsc::unbounded_channel();
         Self {
             flows: Table::new(MOST, IDLE),
@@ -119,14 +111,7 @@ impl Connections {
             tasks: JoinSet::new(),
             news,
             tell,
-            surroundings: Surroundings {
-                egress,
-                policy,
-                dns,
-                memory: Budget::new(MEMORY),
-                sockets: Stock::default(),
-                queues,
-            },
+            surroundings: Surroundings { egress, policy, dns, memory, queues },
             full: RateLimit::default(),
         }
     }
@@ -264,7 +249,7 @@ impl Surroundings {
             Verdict::Prohibited => return refuse(Failure::Unreachable(Unreachable::Prohibited)),
             Verdict::Nobody => return refuse(Failure::Unreachable(Unreachable::Host)),
             Verdict::Gateway if far.port() == plan::DNS_PORT => {
-                let Some((buffers, _memory)) = self.buffers() else { return };
+                let Some((buffers, _memory)) = self.memory.buffers(Begun::Outwards) else { return };
                 let buffers = Buffers(buffers.0.min(NAMES));
                 let (near, served) = tokio::io::duplex(buffers.0);
                 let asker = syn.source;
@@ -288,7 +273,9 @@ impl Surroundings {
         };
         match connected {
             Ok(stream) => {
-                let Some((buffers, _memory)) = self.buffers() else { return refuse(Failure::Refused) };
+                let Some((buffers, _memory)) = self.memory.buffers(Begun::Outwards) else {
+                    return refuse(Failure::Refused);
+                };
                 let stack = self.stack(syn, far, buffers);
                 drop(share);
                 Flow::new(stack, stream, inbox).run(&self.egress).await;
@@ -300,14 +287,9 @@ impl Surroundings {
         }
     }
 
-    /// The largest buffers that leave enough for others.
-    fn buffers(&self) -> Option<(Buffers, Share)> {
-        SIZES.iter().find_map(|&(size, floor)| Some((size, self.memory.take_above(Stack::price(size), floor)?)))
-    }
-
     fn stack(&self, syn: Packet, far: SocketAddr, buffers: Buffers) -> Stack {
         let seed = getrandom::u64().unwrap_or_else(|_| far.port().into());
-        Stack::new(syn, far, buffers, &self.egress, &self.sockets, seed)
+        Stack::new(syn, far, buffers, &self.egress, self.memory.sockets(), seed)
     }
 }
 
@@ -325,21 +307,6 @@ async fn given_up(syn: &Packet, inbox: &mut Inbox) {
 mod tests {
     use super::*;
 
-    #[test]
-    fn n9_all_connections_find_room_in_the_memory_for_all_and_no_more_than_that_is_taken() {
-        let memory = Budget::new(MEMORY);
-        let mut held = Vec::new();
-        let mut sizes = Vec::new();
-        while let Some((size, share)) =
-            SIZES.iter().find_map(|&(size, floor)| Some((size, memory.take_above(Stack::price(size), floor)?)))
-        {
-            sizes.push(size.0);
-            held.push(share);
-        }
-        assert!(sizes.len() >= MOST, "{} connections", sizes.len());
-        assert!(sizes.is_sorted_by(|a, b| a >= b) && sizes[99] == SIZES[0].0.0, "the first hundred have large buffers");
-    }
-
     #[tokio::test]
     async fn n9_a_connections_task_is_smaller_than_what_is_counted_for_it() {
         let (link, _) = (lighter_vmm::virtio::net::ends().1, ());
@@ -348,7 +315,7 @@ mod tests {
         let nowhere = std::path::PathBuf::from("/nonexistent");
         let dns = Arc::new(Dns::new(nowhere.clone(), nowhere, policy));
         let queues = Budget::new(1 << 20);
-        let connections = Connections::new(egress, policy, dns, queues.clone());
+        let connections = Connections::new(egress, policy, dns, Memory::new(), queues.clone());
         let mut frame = vec![0; 14];
         frame.extend(crate::net::datagram::header(plan::GUEST_V4.into(), [192, 0, 2, 1].into(), TCP, 20));
         frame.resize(54, 0);

@@ -89,8 +89,8 @@ pub async fn loopback(port: u16) -> io::Result<TcpStream> {
     }
 }
 
-/// The guest collects small writes itself, if it wants to.
-fn prepared(stream: TcpStream) -> TcpStream {
+/// Whoever writes little at a time collects it itself, if it wants to.
+pub(super) fn prepared(stream: TcpStream) -> TcpStream {
     // Without these the connection works as well.
     let _ = stream.set_nodelay(true);
     let _ = SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEP_ALIVE));
