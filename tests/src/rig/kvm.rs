@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
 
+use super::network;
 use super::outer::{Died, Outer};
 use super::software::{drive, session, tails};
 use super::tools::Tools;
@@ -17,6 +18,17 @@ const PATIENCE: u32 = 4;
 /// How often the outer machine is started anew when it dies by itself, which emulated SVM does now and then.
 const LIVES: u32 = 12;
 
+/// The rest takes too long here.
+const UNASKED: &[&str] = &[
+    "net_a_container_fetches_a_file_by_its_hash",
+    "net_a_container_sends_a_file_by_its_hash",
+    "net_each_side_of_a_connection_ends_by_itself",
+    "net_names_resolve_as_on_the_host",
+    "net_ipv6_reaches_the_world",
+    "ports_carry_50_mb_by_hash_each_way",
+    "ports_are_this_computers_alone_and_are_listed",
+];
+
 /// Boots the outer machine and runs the cases in it. A machine that dies under its cases is started anew for those that
 /// have not passed yet; a case that fails is never tried again.
 pub fn run(tools: &Tools, wanted: &[String]) -> Result<()> {
@@ -27,6 +39,7 @@ pub fn run(tools: &Tools, wanted: &[String]) -> Result<()> {
     let asked = |name: &str| !wanted.is_empty() || name != docker::conformance::NAME;
     let mut left: Vec<String> =
         docker::named(wanted).map(|case| case.name.to_owned()).filter(|name| asked(name)).collect();
+    left.extend(network_cases(wanted));
     // These select in the suite, and are no cases of their own.
     let dotted: Vec<String> = wanted.iter().filter(|word| word.contains('.')).cloned().collect();
     ensure!(!left.is_empty(), "kvm: no case is named {wanted:?}");
@@ -58,10 +71,29 @@ pub fn inside(tools: &Tools, wanted: &[String]) -> Result<()> {
     std::fs::create_dir_all(dir)?;
     let mut session = session(tools, dir, "kvm", PATIENCE)?;
     session.words = wanted.to_vec();
-    let result = drive(&session, "kvm", wanted);
-    drop(session.lighter(["stop", "--quit", "--force"]).finish());
-    if result.is_err() {
-        tails(&session);
+    let of_network = |name: &String| network::cases().iter().any(|case| case.name == name);
+    let (networks, others): (Vec<String>, Vec<String>) = wanted.iter().cloned().partition(of_network);
+    let mut results = Vec::new();
+    if !others.is_empty() {
+        results.push(drive(&session, "kvm", &others));
+        drop(session.lighter(["stop", "--quit", "--force"]).finish());
+        if results[0].is_err() {
+            tails(&session);
+        }
     }
-    result
+    if !networks.is_empty() {
+        let dir = Path::new("/tmp/net");
+        std::fs::create_dir_all(dir)?;
+        results.push(network::in_world("kvm", self::session(tools, dir, "kvm", PATIENCE)?, tools, &networks));
+    }
+    results.into_iter().collect()
+}
+
+/// Cases of the network rig: those that are wanted, or when nothing is said those that show each way once.
+fn network_cases(wanted: &[String]) -> Vec<String> {
+    let taken = |name: &str| match wanted {
+        [] => UNASKED.contains(&name),
+        wanted => docker::is_wanted(name, wanted),
+    };
+    network::cases().iter().map(|case| case.name).filter(|name| taken(name)).map(str::to_owned).collect()
 }

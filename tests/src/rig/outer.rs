@@ -27,6 +27,8 @@ const MODULES: &[&str] = &[
     "ccp",
     "kvm",
     "kvm-amd",
+    // For the made-up world of the network cases.
+    "veth",
 ];
 
 /// The line that ends a run inside the machine.
@@ -130,6 +132,7 @@ fn init_script(command: &str) -> String {
         for t in proc sysfs:sys devtmpfs:dev; do $B mount -t ${t%%:*} x /new/${t##*:}; done\n\
         $B mkdir -p /new/dev/pts /new/dev/shm; $B mount -t devpts pts /new/dev/pts; $B mount -t tmpfs shm /new/dev/shm\n\
         for t in /tmp /run /var/tmp; do $B mount -t tmpfs -o mode=1777 t /new$t; done\n\
+        $B cp -a /new/etc /new/run/etc; $B mount -o bind /new/run/etc /new/etc\n\
         $B ip link set lo up\n";
     script += "export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp TMPDIR=/tmp\n";
     script += &format!("$B chroot /new /bin/sh -c '{}'\n", command.replace('\'', "'\\''"));
