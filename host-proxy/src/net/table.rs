@@ -12,15 +12,17 @@
 //!
 //! The second rule is for addresses that are forged: a container that may send raw packets (Docker's default) can speak for
 //! others of its own network. A table of half-open connections then drops the oldest, as any other such table does.
+//!
+//! Nothing here looks at all flows, so a flood costs the others little, even one from addresses that are all different: addresses are
+//! kept in the order of how many flows they have, and flows in the order of when they were heard of. To be heard of
+//! does not move a flow, which would be paid for with every packet; a search moves those on its way that are in a
+//! wrong place. So each packet makes one step of a search necessary at most.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::Hash;
 use std::net::{IpAddr, SocketAddr};
 
 use tokio::time::{Duration, Instant};
-
-/// Between two searches for an idle flow.
-const PAUSE: Duration = Duration::from_millis(250);
 
 /// A flow's name, which says whose it is.
 pub trait Named: Copy + Eq + Hash {
@@ -40,15 +42,23 @@ pub struct Table<K, V> {
     entries: HashMap<K, Entry<V>>,
     /// How many of the entries each address has.
     tallies: HashMap<IpAddr, usize>,
+    /// The same, the address with most at the end.
+    ranks: BTreeSet<(usize, IpAddr)>,
+    /// Each flow twice, among those of its address and among all, by [`Entry::place`].
+    ages: BTreeMap<(Option<IpAddr>, u64), K>,
+    /// How often any flow was heard of.
+    turns: u64,
     most: usize,
     patience: Duration,
-    /// Before this nobody looks for an idle flow again: a flood costs no search for each of its packets.
-    look_again: Option<Instant>,
 }
 
 struct Entry<V> {
     value: V,
     heard: Instant,
+    /// Which turn that was.
+    turn: u64,
+    /// The turn by which it is found in `ages`: this one, or an earlier one.
+    place: u64,
 }
 
 /// What became of a newcomer.
@@ -65,7 +75,8 @@ pub enum Admission<K, V> {
 impl<K: Named, V> Table<K, V> {
     /// For at most `most` flows, of which one that is idle for `patience` may be replaced by its own address.
     pub fn new(most: usize, patience: Duration) -> Self {
-        Self { entries: HashMap::new(), tallies: HashMap::new(), most, patience, look_again: None }
+        let (entries, tallies) = (HashMap::new(), HashMap::new());
+        Self { entries, tallies, ranks: BTreeSet::new(), ages: BTreeMap::new(), turns: 0, most, patience }
     }
 
     /// How many there are.
@@ -76,7 +87,8 @@ impl<K: Named, V> Table<K, V> {
     /// The flow of this name, which is heard of now.
     pub fn hear(&mut self, key: &K) -> Option<&mut V> {
         let entry = self.entries.get_mut(key)?;
-        entry.heard = Instant::now();
+        self.turns += 1;
+        (entry.heard, entry.turn) = (Instant::now(), self.turns);
         Some(&mut entry.value)
     }
 
@@ -89,13 +101,21 @@ impl<K: Named, V> Table<K, V> {
     pub fn remove(&mut self, key: &K) -> Option<V> {
         let entry = self.entries.remove(key)?;
         let source = key.source();
-        if let Some(count) = self.tallies.get_mut(&source) {
-            *count -= 1;
-            if *count == 0 {
-                self.tallies.remove(&source);
-            }
-        }
+        self.ages.remove(&(Some(source), entry.place));
+        self.ages.remove(&(None, entry.place));
+        self.count(source, |count| count.saturating_sub(1));
         Some(entry.value)
+    }
+
+    /// Changes how many flows `source` has.
+    fn count(&mut self, source: IpAddr, change: impl FnOnce(usize) -> usize) {
+        let before = self.tallies.remove(&source).unwrap_or(0);
+        self.ranks.remove(&(before, source));
+        let after = change(before);
+        if after > 0 {
+            self.tallies.insert(source, after);
+            self.ranks.insert((after, source));
+        }
     }
 
     /// Takes out all for which `over` says so.
@@ -109,46 +129,60 @@ impl<K: Named, V> Table<K, V> {
         self.entries.len() < self.most || self.victim(key.source(), Instant::now()).is_some()
     }
 
-    /// Puts a flow in that is not there yet.
+    /// Puts a flow in. One of this name that is there already is dropped, and is no newcomer's loss.
     pub fn admit(&mut self, key: K, value: V) -> Admission<K, V> {
+        drop(self.remove(&key));
         let heard = Instant::now();
         let victim = if self.entries.len() < self.most { None } else { self.victim(key.source(), heard) };
         if victim.is_none() && self.entries.len() >= self.most {
             return Admission::Refused(value);
         }
         let gone = victim.and_then(|victim| Some((victim, self.remove(&victim)?)));
-        self.entries.insert(key, Entry { value, heard });
-        *self.tallies.entry(key.source()).or_default() += 1;
+        self.turns += 1;
+        let (source, turn) = (key.source(), self.turns);
+        self.entries.insert(key, Entry { value, heard, turn, place: turn });
+        self.ages.insert((Some(source), turn), key);
+        self.ages.insert((None, turn), key);
+        self.count(source, |count| count + 1);
         gone.map_or(Admission::Room, |(key, value)| Admission::Instead(key, value))
     }
 
     /// Who gives way to a newcomer from `source`.
     fn victim(&mut self, source: IpAddr, now: Instant) -> Option<K> {
         let own = self.tallies.get(&source).copied().unwrap_or(0);
-        let (&heaviest, &most) = self.tallies.iter().max_by_key(|(_, count)| **count)?;
+        let &(most, heaviest) = self.ranks.last()?;
         if most > own + 1 {
-            return self.idlest(|address| address == heaviest).map(|(key, _)| key);
+            return self.idlest(Some(heaviest)).map(|(key, _)| key);
         }
         if most == 1 {
-            return self.idlest(|_| true).map(|(key, _)| key);
+            return self.idlest(None).map(|(key, _)| key);
         }
-        if self.look_again.is_some_and(|again| now < again) {
-            return None;
-        }
-        let own = self.idlest(|address| address == source);
-        let idle = own.filter(|(_, heard)| now.duration_since(*heard) >= self.patience);
-        self.look_again = if idle.is_none() { Some(now + PAUSE) } else { None };
-        idle.map(|(key, _)| key)
+        let own = self.idlest(Some(source));
+        own.filter(|(_, heard)| now.duration_since(*heard) >= self.patience).map(|(key, _)| key)
     }
 
-    fn idlest(&self, of: impl Fn(IpAddr) -> bool) -> Option<(K, Instant)> {
-        let candidates = self.entries.iter().filter(|(key, _)| of(key.source()));
-        candidates.min_by_key(|(_, entry)| entry.heard).map(|(key, entry)| (*key, entry.heard))
+    /// Of an address's flows, or of all, the one that nothing was heard of for longest.
+    fn idlest(&mut self, of: Option<IpAddr>) -> Option<(K, Instant)> {
+        loop {
+            let (&(_, place), &key) = self.ages.range((of, 0)..=(of, u64::MAX)).next()?;
+            let entry = self.entries.get_mut(&key)?;
+            if entry.turn == place {
+                return Some((key, entry.heard));
+            }
+            let turn = entry.turn;
+            entry.place = turn;
+            for among in [Some(key.source()), None] {
+                self.ages.remove(&(among, place));
+                self.ages.insert((among, turn), key);
+            }
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -156,6 +190,21 @@ mod tests {
     impl Named for (u8, u32) {
         fn source(&self) -> IpAddr {
             IpAddr::from([172, 17, 0, self.0])
+        }
+    }
+
+    thread_local! {
+        static LOOKED_AT: Cell<usize> = const { Cell::new(0) };
+    }
+
+    /// The flow of an address that has no other, which counts how often somebody looks at one.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+    struct Forged(u32);
+
+    impl Named for Forged {
+        fn source(&self) -> IpAddr {
+            LOOKED_AT.set(LOOKED_AT.get() + 1);
+            IpAddr::from(self.0.to_be_bytes())
         }
     }
 
@@ -207,10 +256,45 @@ mod tests {
         assert_eq!(table.admit((4, 0), ()), Admission::Instead((2, 0), ()));
     }
 
+    #[tokio::test]
+    async fn n9_a_flood_from_addresses_that_are_all_different_costs_a_few_steps_for_each_packet() {
+        const MOST: u32 = 4000;
+        let mut table = Table::new(MOST as usize, PATIENCE);
+        (0..MOST).for_each(|from| assert_eq!(table.admit(Forged(from), ()), Admission::Room));
+        LOOKED_AT.set(0);
+        let mut packets = 0;
+        for from in MOST..2 * MOST {
+            assert!(table.would_admit(&Forged(from)));
+            assert_eq!(table.admit(Forged(from), ()), Admission::Instead(Forged(from - MOST), ()));
+            packets += 2;
+        }
+        // Those that stand are heard of now and then, and have to be looked at once each.
+        for round in 1..4 {
+            (round * MOST..(round + 1) * MOST).for_each(|from| _ = table.hear(&Forged(from)).unwrap_or(&mut ()));
+            packets += MOST;
+            for from in (round + 1) * MOST..(round + 2) * MOST {
+                assert!(matches!(table.admit(Forged(from), ()), Admission::Instead(..)));
+                packets += 1;
+            }
+        }
+        assert!(LOOKED_AT.get() <= 6 * packets as usize, "{} for {packets} packets", LOOKED_AT.get());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn n9_a_flow_that_comes_again_is_counted_once_and_takes_no_other_ones_place() {
+        let mut table = full(&[(1, 0), (1, 1), (2, 0)]);
+        for _ in 0..10 {
+            assert_eq!(table.admit((2, 0), ()), Admission::Room);
+        }
+        (0..=1).for_each(|index| assert!(table.remove(&(1, index)).is_some()));
+        assert!(table.remove(&(2, 0)).is_some());
+        assert!(table.tallies.is_empty() && table.ranks.is_empty() && table.ages.is_empty());
+    }
+
     proptest! {
         #[test]
         fn tallies_are_right_and_the_bound_holds(
-            steps in prop::collection::vec((0u8..5, 0u32..6, 0u8..4), 0..200), most in 1usize..8,
+            steps in prop::collection::vec((0u8..5, 0u32..6, 0u8..6), 0..200), most in 1usize..8,
         ) {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
             runtime.block_on(async {
@@ -220,13 +304,22 @@ mod tests {
                     match what {
                         0 => _ = table.remove(&key),
                         1 => tokio::time::advance(Duration::from_secs(40)).await,
-                        _ if table.hear(&key).is_none() => _ = table.admit(key, ()),
-                        _ => {}
+                        2 => _ = table.hear(&key),
+                        3 => {
+                            let would = table.would_admit(&key) || table.get(&key).is_some();
+                            assert_eq!(would, table.admit(key, ()) != Admission::Refused(()));
+                        }
+                        _ => _ = table.admit(key, ()),
                     }
-                    assert!(table.len() <= most);
+                    assert!(table.len() <= most && table.ages.len() == 2 * table.len());
+                    // Who is found is who was heard of first.
+                    let first = table.entries.iter().min_by_key(|(_, entry)| entry.turn).map(|(key, _)| *key);
+                    assert_eq!(first, table.idlest(None).map(|(key, _)| key));
                     let mut counted: HashMap<IpAddr, usize> = HashMap::new();
                     table.entries.keys().for_each(|key| *counted.entry(key.source()).or_default() += 1);
                     assert_eq!(counted, table.tallies);
+                    let ranks: BTreeSet<_> = counted.into_iter().map(|(source, count)| (count, source)).collect();
+                    assert_eq!(ranks, table.ranks);
                 }
             });
         }

@@ -35,8 +35,9 @@ const IDLE: Duration = Duration::from_secs(120);
 const IDLE_DNS: Duration = Duration::from_secs(15);
 /// After this a pair may be replaced by another of the same container: it has probably been answered.
 const IDLE_ENOUGH: Duration = Duration::from_secs(5);
-/// Datagrams that wait for a pair's task.
-const QUEUED: usize = 32;
+/// Datagrams that wait for a pair's task: a burst of some ten milliseconds, which is how long a busy host keeps a task waiting.
+/// Their memory is bounded by the [`Budget`] alone; the number bounds how late one may arrive.
+const QUEUED: usize = 256;
 /// Longest payload in bytes.
 const LONGEST: usize = 65_507;
 
@@ -215,6 +216,8 @@ async fn open(target: SocketAddr) -> io::Result<UdpSocket> {
 /// there.
 pub(super) async fn receive(socket: &UdpSocket) -> io::Result<Vec<u8>> {
     loop {
+        // The rest of this never waits as long as there is something to be read, and others want to run too.
+        tokio::task::coop::consume_budget().await;
         // An unreachable port makes a socket ready for its error and for nothing else.
         let ready = socket.ready(Interest::READABLE | Interest::ERROR).await?;
         if ready.is_error() {
@@ -248,6 +251,8 @@ fn reason(error: &io::Error) -> Option<Unreachable> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use proptest::prelude::*;
 
     use super::*;
@@ -259,6 +264,54 @@ mod tests {
         assert_eq!(parse(&segment(9)), Some((1, 2, &b"a"[..])));
         for length in [0, 7, 12, u16::MAX] {
             assert_eq!(parse(&segment(length)), None, "{length}");
+        }
+    }
+
+    #[tokio::test]
+    async fn n8_a_far_side_that_sends_without_end_lets_others_run() {
+        const SENT: usize = 200;
+        let server = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let socket = open(server.local_addr().unwrap()).await.unwrap();
+        for _ in 0..SENT {
+            server.send_to(b"more", socket.local_addr().unwrap()).await.unwrap();
+        }
+        socket.readable().await.unwrap();
+        let read = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&read);
+        let reader = tokio::spawn(async move {
+            while count.load(Ordering::Relaxed) < SENT {
+                receive(&socket).await.unwrap();
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        // Its turn comes behind the reader's, and before that one is through.
+        let other = tokio::spawn(async move { read.load(Ordering::Relaxed) });
+        assert!(other.await.unwrap() < SENT);
+        tokio::time::timeout(crate::net::tests::guest::DEADLINE, reader).await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn n8_a_burst_that_comes_while_the_pairs_task_waits_for_its_turn_is_not_lost() {
+        const BURST: u8 = 100;
+        let server = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = SocketAddr::from((plan::HOST_V4, server.local_addr().unwrap().port()));
+        let policy = Policy { host_access: crate::net::HostAccess::Unprivileged };
+        let nowhere = std::path::PathBuf::from("/nonexistent");
+        let dns = Arc::new(Dns::new(nowhere.clone(), nowhere, policy));
+        let egress = Egress::new(lighter_vmm::virtio::net::ends().1.sender());
+        let mut datagrams = Datagrams::new(egress, policy, dns, Budget::new(1 << 20));
+        let from = plan::GUEST_V4.into();
+        for number in 0..BURST {
+            let segment = crate::net::tests::guest::udp(from, 5000, address, &[number]);
+            let mut frame = vec![0; 14];
+            frame.extend(crate::net::tests::guest::packet(from, address.ip(), 17, &segment));
+            // No task runs between two of them.
+            datagrams.receive(Packet::parse(frame, crate::net::packet::TYPE_IPV4).unwrap());
+        }
+        let mut payload = [0; 8];
+        for number in 0..BURST {
+            let received = timeout(crate::net::tests::guest::DEADLINE, server.recv(&mut payload)).await;
+            assert_eq!((received.unwrap().unwrap(), payload[0]), (1, number));
         }
     }
 

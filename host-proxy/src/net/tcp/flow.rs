@@ -10,6 +10,7 @@
 //!      ├─────far side's end───► FIN to the guest ──────────┘
 //!      ├──RST of the guest, or its silence──► far side reset
 //!      ├──its place is given away──► far side reset, RST to the guest
+//!      ├──the guest takes no frames (too long, or its place is given away)──► far side reset
 //!      └──far side's error──► RST to the guest
 //! ```
 
@@ -18,14 +19,15 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use lighter_vmm::virtio::net::Frame;
 use smoltcp::socket::tcp::State;
 use smoltcp::time::{Duration as Span, Instant as Moment};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::{Duration, Instant, Sleep};
+use tokio::time::{Duration, Instant, Sleep, sleep_until};
 
 use super::inbox::Inbox;
-use super::stack::Stack;
+use super::stack::{SILENCE, Stack};
 use crate::net::datagram::Egress;
 
 /// A round that is due at once although the last one sent nothing is a timer that is about to run out.
@@ -90,7 +92,7 @@ impl<F: Far> Flow<F> {
         loop {
             poll_fn(|cx| self.advance(cx)).await;
             for frame in std::mem::take(self.stack.sent()) {
-                if egress.send(frame).await.is_err() {
+                if !self.hand_over(frame, egress).await {
                     return;
                 }
             }
@@ -98,6 +100,26 @@ impl<F: Far> Flow<F> {
                 return;
             }
         }
+    }
+
+    /// Gives a frame to the link; `false` when the connection has ended instead. While the link is full none of the other
+    /// deadlines is looked at, so a guest that takes nothing any more is found out here.
+    async fn hand_over(&mut self, frame: Frame, egress: &Egress) -> bool {
+        let silence = Duration::from_micros(SILENCE.total_micros());
+        let deadline = if self.is_greeting() { self.began + HANDSHAKE } else { Instant::now() + silence };
+        tokio::select! {
+            biased;
+            sent = egress.send(frame) => return sent.is_ok(),
+            () = self.inbox.displaced() => {}
+            () = sleep_until(deadline) => {}
+        }
+        if !self.is_over() {
+            self.far.reset();
+            self.break_off();
+            // The guest's reset has a place only if one has just become free.
+            self.stack.sent().drain(..).for_each(|frame| egress.offer(frame));
+        }
+        false
     }
 
     /// Does all that can be done; ready when there are frames to send or it is over.
@@ -270,4 +292,134 @@ impl<F: Far> Flow<F> {
 
 fn note(error: &io::Error) {
     tracing::debug!(%error, "a connection of the guest broke on the far side");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use lighter_vmm::virtio::net::{Frame, GuestEnd, Offload, ends};
+    use tokio::io::{AsyncWriteExt, DuplexStream};
+    use tokio::task::JoinHandle;
+    use tokio::time::{advance, timeout};
+
+    use super::*;
+    use crate::net::budget::Budget;
+    use crate::net::tcp::stack::{Buffers, tests::segment};
+    use crate::net::tcp::stock::Stock;
+    use crate::net::tcp::{Letterbox, inbox};
+
+    /// A far side that notes its reset.
+    struct Watched(DuplexStream, Arc<AtomicBool>);
+
+    impl Far for Watched {
+        fn reset(&mut self) {
+            self.1.store(true, Ordering::Relaxed);
+        }
+    }
+
+    impl AsyncRead for Watched {
+        fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.get_mut().0).poll_read(cx, buffer)
+        }
+    }
+
+    impl AsyncWrite for Watched {
+        fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            Pin::new(&mut self.get_mut().0).poll_write(cx, bytes)
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.get_mut().0).poll_flush(cx)
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.get_mut().0).poll_shutdown(cx)
+        }
+    }
+
+    /// A connection that the guest has begun, and everything around it.
+    struct Scene {
+        guest: GuestEnd,
+        egress: Egress,
+        far: DuplexStream,
+        was_reset: Arc<AtomicBool>,
+        letterbox: Letterbox,
+        task: JoinHandle<()>,
+    }
+
+    const FAR: ([u8; 4], u16) = ([192, 0, 2, 1], 80);
+
+    impl Scene {
+        fn new(is_link_full: bool) -> Self {
+            let (guest, host) = ends();
+            let egress = Egress::new(host.sender());
+            if is_link_full {
+                fill(&egress);
+            }
+            let (far, near) = tokio::io::duplex(1 << 20);
+            let was_reset = Arc::new(AtomicBool::new(false));
+            let (letterbox, inbox) = inbox(&Budget::new(1 << 20), None);
+            let syn = segment(FAR.into(), 1000, 0, 2, &[]);
+            let stack = Stack::new(syn, FAR.into(), Buffers(32 << 10), &egress, &Stock::default(), 1);
+            let flow = Flow::new(stack, Watched(near, Arc::clone(&was_reset)), inbox);
+            let on = egress.clone();
+            let task = tokio::spawn(async move { flow.run(&on).await });
+            Self { guest, egress, far, was_reset, letterbox, task }
+        }
+
+        /// Lets time pass.
+        async fn wait(&self, wait: Duration) {
+            tokio::task::yield_now().await;
+            advance(wait).await;
+            tokio::task::yield_now().await;
+        }
+
+        /// Whether it ends without more time than it takes to notice.
+        async fn ended_by_a_reset(self) -> bool {
+            timeout(Duration::from_secs(1), self.task).await.is_ok() && self.was_reset.load(Ordering::Relaxed)
+        }
+    }
+
+    fn fill(egress: &Egress) {
+        let sender = || Frame { offload: Offload::default(), bytes: vec![0; 14] };
+        (0..lighter_vmm::virtio::net::QUEUED_FRAMES).for_each(|_| egress.offer(sender()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn n9_a_guest_that_takes_no_frames_has_no_longer_than_others_for_its_handshake() {
+        let scene = Scene::new(true);
+        scene.wait(HANDSHAKE - Duration::from_secs(1)).await;
+        assert!(!scene.task.is_finished());
+        scene.wait(Duration::from_secs(1)).await;
+        assert!(scene.ended_by_a_reset().await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn n9_a_place_that_is_given_away_is_left_although_the_guest_takes_no_frames() {
+        let mut scene = Scene::new(true);
+        // What waits in the inbox does not hide it.
+        scene.letterbox.put(segment(FAR.into(), 1001, 1, 16, &[])).unwrap();
+        scene.wait(Duration::from_secs(1)).await;
+        assert!(!scene.task.is_finished());
+        scene.letterbox = inbox(&Budget::new(0), None).0;
+        assert!(scene.ended_by_a_reset().await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn n9_a_guest_that_takes_no_frames_any_more_loses_its_connections_after_a_while() {
+        let mut scene = Scene::new(false);
+        scene.wait(Duration::from_millis(1)).await;
+        let answer = scene.guest.next_frame().unwrap().bytes;
+        let theirs = u32::from_be_bytes(answer[38..42].try_into().unwrap()).wrapping_add(1);
+        scene.letterbox.put(segment(FAR.into(), 1001, theirs, 16, &[])).unwrap();
+        scene.wait(Duration::from_millis(1)).await;
+        fill(&scene.egress);
+        scene.far.write_all(b"nobody takes this").await.unwrap();
+        scene.wait(2 * HANDSHAKE).await;
+        assert!(!scene.task.is_finished());
+        scene.wait(Duration::from_micros(SILENCE.total_micros())).await;
+        assert!(scene.ended_by_a_reset().await);
+    }
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
-use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, oneshot};
 
 use super::Standing;
 use crate::net::budget::{Budget, Share};
@@ -40,6 +40,8 @@ impl Drop for Counted {
 /// The task's end.
 pub struct Inbox {
     packets: mpsc::Receiver<Queued>,
+    /// Tells that the other end is gone, whatever waits here.
+    displaced: oneshot::Receiver<()>,
     standing: Option<Standing>,
 }
 
@@ -48,6 +50,7 @@ pub struct Letterbox {
     packets: mpsc::Sender<Queued>,
     bytes: Arc<AtomicUsize>,
     budget: Budget,
+    _here: oneshot::Sender<()>,
 }
 
 /// The task that would read it is gone.
@@ -58,7 +61,9 @@ pub struct Gone(pub Packet);
 /// `standing`.
 pub fn inbox(budget: &Budget, standing: Option<Standing>) -> (Letterbox, Inbox) {
     let (sender, packets) = mpsc::channel(PACKETS);
-    (Letterbox { packets: sender, bytes: Arc::default(), budget: budget.clone() }, Inbox { packets, standing })
+    let (here, displaced) = oneshot::channel();
+    let letterbox = Letterbox { packets: sender, bytes: Arc::default(), budget: budget.clone(), _here: here };
+    (letterbox, Inbox { packets, displaced, standing })
 }
 
 impl Letterbox {
@@ -98,6 +103,13 @@ impl Inbox {
     /// The next packet; `None` when the router has given the connection's place away.
     pub async fn next(&mut self) -> Option<Packet> {
         self.packets.recv().await.map(|queued| queued.packet)
+    }
+
+    /// Waits until the router has given the connection's place away. Packets that wait are left where they are. Not to be
+    /// called again after that.
+    pub async fn displaced(&mut self) {
+        // Nobody sends anything: the other end is dropped.
+        let _ = (&mut self.displaced).await;
     }
 
     /// The next packet, for a task that waits for other things too.

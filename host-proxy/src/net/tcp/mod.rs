@@ -148,16 +148,20 @@ impl Connections {
         // Without a share it is one SYN of far too many.
         let Some(share) = self.surroundings.queues.take(syn.held()) else { return };
         if !self.has_place(key) {
-            if let Some(held_back) = self.full.allow() {
-                tracing::warn!(container = %key.0.ip(), held_back, "A container has too many TCP connections; new ones wait");
-            }
-            return;
+            return self.complain(key);
         }
         let (letterbox, inbox) = inbox(&self.surroundings.queues, Some(Standing { key, tell: self.tell.clone() }));
         // A letterbox that is dropped ends its connection.
-        if let Admission::Refused(_) = self.opening.admit(key, letterbox) {
-            self.names.remove(&key);
-            return;
+        match self.opening.admit(key, letterbox) {
+            Admission::Room => {}
+            Admission::Instead(other, _) => {
+                self.names.remove(&other);
+                self.complain(other);
+            }
+            Admission::Refused(_) => {
+                self.names.remove(&key);
+                return self.complain(key);
+            }
         }
         let surroundings = self.surroundings.clone();
         let over = Over { key, tell: self.tell.clone() };
@@ -165,6 +169,13 @@ impl Connections {
             let _over = over;
             surroundings.serve(key.1, (syn, share), inbox).await;
         });
+    }
+
+    /// Says that a container has more connections than there is room for.
+    fn complain(&mut self, (container, _): Key) {
+        if let Some(held_back) = self.full.allow() {
+            tracing::warn!(container = %container.ip(), held_back, "A container has too many TCP connections; new ones wait");
+        }
     }
 
     /// Whether a connection has a place once it stands; the name server's have theirs from the beginning.
@@ -307,15 +318,38 @@ async fn given_up(syn: &Packet, inbox: &mut Inbox) {
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn n9_a_connections_task_is_smaller_than_what_is_counted_for_it() {
-        let (link, _) = (lighter_vmm::virtio::net::ends().1, ());
-        let egress = Egress::new(link.sender());
+    fn none(queues: &Budget) -> Connections {
+        let egress = Egress::new(lighter_vmm::virtio::net::ends().1.sender());
         let policy = Policy { host_access: crate::net::HostAccess::No };
         let nowhere = std::path::PathBuf::from("/nonexistent");
         let dns = Arc::new(Dns::new(nowhere.clone(), nowhere, policy));
+        Connections::new(egress, policy, dns, Memory::new(), queues.clone())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn n9_who_gives_way_while_it_is_opened_gives_its_place_at_the_name_server_back() {
+        let mut connections = none(&Budget::new(32 << 20));
+        let mut syn = |from: [u8; 4], port: u16, to: u16| {
+            let mut tcp = [&port.to_be_bytes()[..], &to.to_be_bytes(), &[0; 8], &[0x50, 2, 0xff, 0xff]].concat();
+            tcp.resize(20, 0);
+            let mut frame = vec![0; 14];
+            frame.extend(crate::net::datagram::header(from.into(), plan::GATEWAY_V4.into(), TCP, tcp.len()));
+            frame.extend(tcp);
+            connections.receive(Packet::parse(frame, crate::net::packet::TYPE_IPV4).unwrap());
+            (connections.names.len(), connections.opening.len())
+        };
+        // No task runs meanwhile, so nobody else can give anything back.
+        let (one, other) = ([172, 17, 0, 66], [172, 17, 0, 2]);
+        assert_eq!(syn(one, 1, plan::DNS_PORT), (1, 1));
+        (1..MOST_OPENING as u16).for_each(|port| _ = syn(one, 1 + port, 81));
+        assert_eq!(syn(other, 1, 81), (0, MOST_OPENING));
+        assert_eq!(syn(one, 1, plan::DNS_PORT), (0, MOST_OPENING));
+    }
+
+    #[tokio::test]
+    async fn n9_a_connections_task_is_smaller_than_what_is_counted_for_it() {
         let queues = Budget::new(1 << 20);
-        let connections = Connections::new(egress, policy, dns, Memory::new(), queues.clone());
+        let connections = none(&queues);
         let mut frame = vec![0; 14];
         frame.extend(crate::net::datagram::header(plan::GUEST_V4.into(), [192, 0, 2, 1].into(), TCP, 20));
         frame.resize(54, 0);

@@ -6,7 +6,9 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 
-use lighter_vmm::virtio::net::{Accepts, Checksum as Partial, Frame, Offload, Segmentation, Spares, Version};
+use lighter_vmm::virtio::net::{
+    Accepts, Checksum as Partial, Frame, LONGEST_FRAME, Offload, Segmentation, Spares, Version,
+};
 use smoltcp::iface::{Config, Interface, PollIngressSingleResult, PollResult, SocketHandle, SocketSet};
 use smoltcp::phy::{Checksum, ChecksumCapabilities, Device, DeviceCapabilities, Medium, PacketMeta, RxToken, TxToken};
 use smoltcp::socket::tcp::{Socket, State};
@@ -19,16 +21,18 @@ use crate::net::packet::{ETHERNET, Packet, TCP};
 use crate::net::{checksum, datagram, plan};
 
 /// A guest that does not acknowledge for so long is gone.
-const SILENCE: Duration = Duration::from_secs(300);
+pub(super) const SILENCE: Duration = Duration::from_secs(300);
 /// How often an idle guest is asked whether it is still there.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// Largest IP packet that the guest's driver is given to cut into segments, in bytes. Not more than the link's MTU: smoltcp
 /// takes a longer one over IPv6 for one that needs fragments, and drops it each time.
 const LARGEST_ROW: NonZeroUsize = NonZeroUsize::new(plan::MTU as usize).expect("it is not zero");
 
-/// Frames that are made in one round, in bytes, before no more is begun; fewer where buffers are smaller. They are copies of what
-/// is in the buffer, and wait until the guest takes them.
+/// Memory of the frames that are made in one round, in bytes, before no more is begun; less where buffers are smaller. They
+/// are copies of what is in the buffer, and wait until the guest takes them.
 const ROUND: usize = 64 << 10;
+/// A frame that is shorter than this has memory of its own length. [`Spares`] may give a longer one that of the longest.
+const SHORT: usize = 16 << 10;
 /// What a frame takes besides its bytes: its place in a list, and what the allocator adds.
 const FRAME: usize = size_of::<Frame>() + 16;
 /// Bytes for everything of a connection but its buffers and frames: its task, socket and timers, and a round's short answers.
@@ -44,6 +48,11 @@ const fn round(size: usize) -> usize {
     if size < ROUND { size } else { ROUND }
 }
 
+/// Memory of one frame with a row out of such a buffer.
+const fn row(size: usize) -> usize {
+    if size < SHORT { size } else { LONGEST_FRAME }
+}
+
 /// One connection's interface, socket, and the packets on their way through.
 pub struct Stack {
     interface: Interface,
@@ -57,8 +66,7 @@ impl Stack {
     /// Most bytes that a connection with such buffers takes: two buffers, the frames of a round, and the last of them, which
     /// is begun while there is room.
     pub const fn price(Buffers(size): Buffers) -> usize {
-        let (round, row) = (round(size), if size < LARGEST_ROW.get() { size } else { LARGEST_ROW.get() });
-        2 * size + round + row + REST
+        2 * size + round(size) + row(size) + REST
     }
 
     /// The socket that answers `syn` as `far`, listening already. `seed` makes its sequence numbers unpredictable.
@@ -193,7 +201,7 @@ impl Device for Wire {
     }
 
     fn transmit(&mut self, _now: Instant) -> Option<Sending<'_>> {
-        let made: usize = self.sent.iter().map(|frame| frame.bytes.len() + FRAME).sum();
+        let made: usize = self.sent.iter().map(|frame| frame.bytes.capacity() + FRAME).sum();
         (made < round(self.buffers.0)).then_some(())?;
         Some(self.sending())
     }
@@ -240,6 +248,8 @@ struct Sending<'a> {
 impl TxToken for Sending<'_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, length: usize, write: F) -> R {
         let mut bytes = self.spares.take(ETHERNET + length);
+        // Memory that was another kind of frame's may have grown beyond what any needs.
+        bytes.shrink_to(LONGEST_FRAME);
         // smoltcp writes headers field by field; what it may ever leave out shall not be another connection's.
         let headers = bytes.len().min(HEADERS);
         bytes[..headers].fill(0);
@@ -284,7 +294,7 @@ fn finish(mut bytes: Vec<u8>, partial: bool, segment: Option<u16>) -> Option<Fra
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::net::packet::TYPE_IPV4;
 
@@ -295,7 +305,7 @@ mod tests {
     }
 
     /// A segment of the guest: sequence number 1000 and on, `options` behind the header.
-    fn segment(far: SocketAddr, sequence: u32, acknowledged: u32, flags: u8, options: &[u8]) -> Packet {
+    pub fn segment(far: SocketAddr, sequence: u32, acknowledged: u32, flags: u8, options: &[u8]) -> Packet {
         let mut segment = [&[0x9c, 0x40][..], &far.port().to_be_bytes(), &sequence.to_be_bytes()].concat();
         segment.extend_from_slice(&acknowledged.to_be_bytes());
         segment.extend_from_slice(&[(((20 + options.len()) / 4) << 4) as u8, flags, 0xff, 0xff, 0, 0, 0, 0]);
@@ -306,24 +316,59 @@ mod tests {
         Packet::parse(frame, TYPE_IPV4).unwrap()
     }
 
+    /// A connection whose guest has a window of 8 MiB, and takes segments as short as they come.
+    fn standing(size: usize, accepts: Accepts, spares: Spares) -> Stack {
+        let far = SocketAddr::from(([192, 0, 2, 1], 80));
+        let syn = segment(far, 1000, 0, 2, &[2, 4, 0, 100, 3, 3, 7, 0]);
+        let wire = Wire::new(Buffers(size), accepts, spares);
+        let mut stack = Stack::answering(syn, far, wire, &Stock::default(), 1);
+        round(&mut stack, 1);
+        let answer = stack.sent().pop().unwrap().bytes;
+        let theirs = u32::from_be_bytes(answer[38..42].try_into().unwrap()).wrapping_add(1);
+        stack.receive(segment(far, 1001, theirs, 16, &[]));
+        round(&mut stack, 2);
+        stack
+    }
+
+    fn round(stack: &mut Stack, now: i64) {
+        stack.take(Instant::from_micros(now));
+        stack.send(Instant::from_micros(now));
+    }
+
+    /// What such frames take in memory.
+    fn held(frames: &[Frame]) -> usize {
+        frames.iter().map(|frame| frame.bytes.capacity() + FRAME).sum()
+    }
+
+    const EVERYTHING: Accepts = Accepts { partial_checksums: true, segments_v4: true, segments_v6: true };
+
+    #[test]
+    fn n9_rows_of_middling_length_are_counted_with_the_memory_of_long_ones() {
+        // What another connection or datagram left behind.
+        for left in [None, Some(40 << 10), Some(65_000)] {
+            for (size, rows) in [(256 << 10, vec![32_714, 32_500, 100_000]), (32 << 10, vec![54, 32_714])] {
+                let spares = Spares::default();
+                (0..4).for_each(|_| left.into_iter().for_each(|length| spares.put(vec![7; length])));
+                let mut stack = standing(size, EVERYTHING, spares);
+                for (now, row) in (3..).zip(rows) {
+                    assert_eq!(stack.socket().send_slice(&vec![7; row]), Ok(row));
+                    round(&mut stack, now);
+                }
+                assert!(stack.sent().iter().all(|frame| frame.bytes.capacity() <= LONGEST_FRAME));
+                let held = held(stack.sent());
+                assert!(
+                    held > 32 << 10 && 2 * size + held + REST / 2 <= Stack::price(Buffers(size)),
+                    "{held} for {size}"
+                );
+            }
+        }
+    }
+
     #[test]
     fn n9_frames_that_wait_never_take_more_than_the_price_says() {
-        let far = SocketAddr::from(([192, 0, 2, 1], 80));
-        for accepts in [Accepts::default(), Accepts { partial_checksums: true, segments_v4: true, segments_v6: true }] {
+        for accepts in [Accepts::default(), EVERYTHING] {
             for size in [256 << 10, 32 << 10, 8 << 10] {
-                // A window of 8 MiB, and segments as short as they come.
-                let syn = segment(far, 1000, 0, 2, &[2, 4, 0, 100, 3, 3, 7, 0]);
-                let wire = Wire::new(Buffers(size), accepts, Spares::default());
-                let mut stack = Stack::answering(syn, far, wire, &Stock::default(), 1);
-                let round = |stack: &mut Stack, now| {
-                    stack.take(Instant::from_micros(now));
-                    stack.send(Instant::from_micros(now));
-                };
-                round(&mut stack, 1);
-                let answer = stack.sent().pop().unwrap().bytes;
-                let theirs = u32::from_be_bytes(answer[38..42].try_into().unwrap()).wrapping_add(1);
-                stack.receive(segment(far, 1001, theirs, 16, &[]));
-                round(&mut stack, 2);
+                let mut stack = standing(size, accepts, Spares::default());
                 let all = stack.socket().send_slice(&vec![7; size]).unwrap();
                 assert!(all > size / 2);
                 let (mut rounds, mut payload) = (0, 0);
@@ -332,7 +377,7 @@ mod tests {
                     let frames = std::mem::take(stack.sent());
                     assert!(!frames.is_empty(), "{payload} of {all} bytes were sent in {rounds} rounds");
                     let bytes: usize = frames.iter().map(|frame| frame.bytes.len()).sum();
-                    let held = bytes + frames.len() * FRAME;
+                    let held = held(&frames);
                     assert!(2 * size + held + REST / 2 <= Stack::price(Buffers(size)), "{held} for {size}");
                     payload += bytes - frames.len() * (ETHERNET + 40);
                     rounds += 1;
