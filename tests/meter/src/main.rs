@@ -1,21 +1,39 @@
 //! The client as a program, for a container. It answers each line of its standard input, `kept|fresh SOCKET PATH COUNT` or
-//! `vsock COUNT`, by the 50th and the 99th percentile in nanoseconds, so that one start serves many short turns. As `echo PORT` it
-//! is a UDP server instead, which the busybox of the other containers cannot be.
+//! `vsock COUNT`, by the 50th and the 99th percentile in nanoseconds, so that one start serves many short turns. With words
+//! of its own it does what the busybox of the other containers cannot: `echo PORT` is a UDP server, `scan …` asks
+//! every port of addresses, `refused COUNT` is refused by the vsock device, `ways …` tries vsock in three ways, and `fetch …` has many connections at the same time.
 
 use std::error::Error;
 use std::io::{self, BufRead, Write};
 use std::net::{Ipv6Addr, UdpSocket};
 use std::path::Path;
 
-use lighter_meter::{fresh, kept, percentile, sys};
+use lighter_meter::{fetch, fresh, kept, percentile, scan, sys};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    if let [verb, port] = &words[..]
-        && verb == "echo"
-    {
-        return echo(port.parse()?);
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words[..] {
+        [] => answer(),
+        ["echo", port] => echo(port.parse()?),
+        ["scan", seconds, udp_seconds, ref targets @ ..] => {
+            let targets = targets.iter().map(|word| word.parse()).collect::<Result<Vec<_>, _>>()?;
+            Ok(scan::run(seconds.parse()?, udp_seconds.parse()?, &targets)?)
+        }
+        ["ways", ref ports @ ..] => {
+            let ports = ports.iter().map(|word| word.parse()).collect::<Result<Vec<_>, _>>()?;
+            Ok(sys::ways::run(&ports)?)
+        }
+        ["refused", count] => {
+            let samples = sys::vsock::refused(count.parse()?)?;
+            Ok(writeln!(io::stdout(), "{} refused", samples.len())?)
+        }
+        ["fetch", server, path, count] => Ok(fetch::run(server.parse()?, path, count.parse()?)?),
+        _ => Err(format!("{words:?} is nothing that this program does").into()),
     }
+}
+
+fn answer() -> Result<(), Box<dyn Error>> {
     for line in io::stdin().lock().lines() {
         let line = line?;
         let samples = match &line.split_whitespace().collect::<Vec<_>>()[..] {

@@ -9,6 +9,7 @@ pub mod images;
 pub mod lifecycle;
 pub mod network;
 pub mod ports;
+pub mod reach;
 pub mod registry;
 pub mod streams;
 pub mod terminal;

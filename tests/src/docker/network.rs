@@ -19,7 +19,6 @@ pub fn cases() -> Vec<Case> {
         Case { name: "net_echoes_come_back", run: echoes },
         Case { name: "net_ipv6_reaches_the_world", run: ipv6 },
         Case { name: "net_host_docker_internal_is_the_hosts_loopback", run: host },
-        Case { name: "net_g14_virtual_addresses_have_one_service", run: g14_scan },
         Case { name: "net_n10_host_access_off_closes_the_host", run: n10_closed_host },
         Case { name: "net_n9_a_container_that_floods_starves_no_other", run: n9_flood },
         Case { name: "net_a_machine_without_a_network_starts", run: no_network },
@@ -129,14 +128,6 @@ fn low_ports(s: &Session) -> Result<String> {
          wget -q -O - http://$a:{LOW_FILES}/10 > /dev/null 2>&1 && echo $a; done; true"
     );
     container(s, &script)
-}
-
-/// The whole range of ports is scanned by the native tests; here a container asks for those that matter.
-fn g14_scan(s: &Session) -> Result<()> {
-    let script = "for a in 192.168.127.1 192.168.127.3 192.168.127.5; do \
-        for p in 1 22 53 67 80 111 443 1024 1025 1026 2375 2376 5000 8080 9100 65535; do \
-        nc -w 2 $a $p < /dev/null > /dev/null 2>&1 && echo $a:$p; done; done; true";
-    same("open ports", container(s, script)?, "192.168.127.1:53".to_owned())
 }
 
 /// More connections to nowhere than there are places for, from one container; another one's still work.

@@ -7,12 +7,13 @@ use super::registries::Registries;
 use super::software::{session, tails};
 use super::tools::Tools;
 use super::world::World;
-use crate::docker::{self, Case, Session, network, ports, registry};
+use crate::docker::{self, Case, Session, network, ports, reach, registry};
 
 /// The cases of this rig, whatever runs the guest.
 pub fn cases() -> Vec<Case> {
     let mut cases = network::cases();
     cases.extend(ports::cases());
+    cases.extend(reach::cases());
     cases.extend(registry::cases());
     cases
 }

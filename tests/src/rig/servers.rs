@@ -22,6 +22,10 @@ pub const LOOPBACK_FILES: u16 = 9090;
 pub const OPEN_FILES: u16 = 9191;
 /// The same on a port that belongs to the system.
 pub const LOW_FILES: u16 = 91;
+/// Gives datagrams back, on the host's loopback only.
+pub const LOOPBACK_ECHO: u16 = 9292;
+/// The same on a port that belongs to the system.
+pub const LOW_ECHO: u16 = 92;
 
 /// The bytes of a file.
 pub fn content(length: usize) -> Vec<u8> {
@@ -48,6 +52,9 @@ pub fn of_the_host() -> Result<()> {
     serve(TcpListener::bind(("127.0.0.1", LOOPBACK_FILES))?, file);
     serve(TcpListener::bind(("0.0.0.0", OPEN_FILES))?, file);
     serve(TcpListener::bind(("0.0.0.0", LOW_FILES))?, file);
+    for port in [LOOPBACK_ECHO, LOW_ECHO] {
+        datagrams(UdpSocket::bind(("127.0.0.1", port))?, |question| Some(question.to_vec()));
+    }
     // Whoever asks for the port of the neighbour's registry here gets that.
     serve(TcpListener::bind(("127.0.0.1", PLAIN))?, to_registry);
     connect_proxy::serve("127.0.0.1")

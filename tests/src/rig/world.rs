@@ -142,7 +142,8 @@ pub fn guard(s: &Session) -> Result<()> {
     Ok(())
 }
 
-fn daemon(s: &Session) -> Result<u64> {
+/// The daemon's process.
+pub fn daemon(s: &Session) -> Result<u64> {
     let status: serde_json::Value = serde_json::from_slice(&s.lighter(["status", "--json"]).ok()?.stdout)?;
     status["pid"].as_u64().context("the daemon does not run")
 }

@@ -2,3 +2,5 @@
 
 /// AF_VSOCK.
 pub mod vsock;
+/// Three ways to ask the kernel for a connection.
+pub mod ways;
