@@ -283,8 +283,8 @@ cases! {
         (0..3).for_each(|_| cycle());
         let (open, private) = (descriptors(), private_kib(&pid));
         (0..100).for_each(|_| cycle());
-        // Who asked last may not have been forgotten yet.
-        eventually("every connection is closed", || descriptors() == open);
+        // Who asked last may not have been forgotten yet, now or when they were counted; a hundred leaks would be more than that.
+        eventually("every connection is closed", || descriptors() <= open);
         let grown = private_kib(&pid).saturating_sub(private);
         assert!(grown < 2048, "{grown} KiB more than at first");
         assert_eq!((lab.machines(), lab.status()["pid"].to_string()), (103, pid.clone()));
