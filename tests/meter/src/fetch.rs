@@ -48,7 +48,8 @@ fn tally(server: SocketAddr, path: &str, count: usize) -> io::Result<BTreeMap<St
 fn get(mut stream: TcpStream, path: &str) -> io::Result<String> {
     stream.set_read_timeout(Some(STUCK))?;
     stream.set_write_timeout(Some(STUCK))?;
-    write!(stream, "GET {path} HTTP/1.0\r\n\r\n")?;
+    // In one piece: a server that answers the first of several would reset the connection for the others.
+    stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes())?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;
     let head = answer.windows(4).position(|window| window == b"\r\n\r\n");
