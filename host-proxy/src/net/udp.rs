@@ -38,6 +38,8 @@ const IDLE_ENOUGH: Duration = Duration::from_secs(5);
 /// Datagrams that wait for a pair's task: a burst of some ten milliseconds, which is how long a busy host keeps a task waiting.
 /// Their memory is bounded by the [`Budget`] alone; the number bounds how late one may arrive.
 const QUEUED: usize = 256;
+/// How often a socket may meet itself in a row.
+const MOST_MEETINGS: usize = 8;
 /// Longest payload in bytes.
 const LONGEST: usize = 65_507;
 
@@ -207,9 +209,15 @@ impl Surroundings {
 
 /// A socket that talks to one peer only.
 async fn open(target: SocketAddr) -> io::Result<UdpSocket> {
-    let socket = UdpSocket::bind(reach::any(target.ip())).await?;
-    socket.connect(target).await?;
-    Ok(socket)
+    for _ in 0..MOST_MEETINGS {
+        let socket = UdpSocket::bind(reach::any(target.ip())).await?;
+        socket.connect(target).await?;
+        // The system may give a socket the very port that it is to reach on this host, and what it sends would come back.
+        if socket.local_addr()? != target {
+            return Ok(socket);
+        }
+    }
+    Err(ErrorKind::ConnectionRefused.into())
 }
 
 /// The next datagram, or what the network says of the last one sent. Memory for the longest one is taken only while one is

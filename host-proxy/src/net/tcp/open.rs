@@ -2,7 +2,7 @@
 //! unreachable are two things, and programs act on the difference. Called by the connection's task.
 
 use std::io::{self, ErrorKind};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
@@ -72,18 +72,32 @@ fn is_shortage(number: i32) -> bool {
 /// Connects to an address of the world. `access` says whether it may be one of the host's own.
 pub async fn outside(address: SocketAddr, access: HostAccess) -> io::Result<TcpStream> {
     reach::check(address, access)?;
-    let stream = TcpStream::connect(address).await?;
+    let stream = connect(address).await?;
     // The host may have got an address since the check.
     reach::check(address, access)?;
     Ok(prepared(stream))
 }
 
+async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    another(TcpStream::connect(address).await?)
+}
+
+/// Refuses a connection that has met itself: a socket that the system gives the very port that it is to reach, on an address of
+/// this host on which nobody listens, opens both of its ends (RFC 9293 §3.5, simultaneous open).
+fn another(stream: TcpStream) -> io::Result<TcpStream> {
+    if stream.local_addr()? == stream.peer_addr()? {
+        let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+        return Err(ErrorKind::ConnectionRefused.into());
+    }
+    Ok(stream)
+}
+
 /// Connects to the host's loopback: IPv4 first, then IPv6, because many programs listen on only one of them and mean both.
 pub async fn loopback(port: u16) -> io::Result<TcpStream> {
-    match TcpStream::connect((IpAddr::V4(Ipv4Addr::LOCALHOST), port)).await {
+    match connect((Ipv4Addr::LOCALHOST, port).into()).await {
         Ok(stream) => Ok(prepared(stream)),
         Err(first) => {
-            let second = TcpStream::connect((IpAddr::V6(Ipv6Addr::LOCALHOST), port)).await;
+            let second = connect((Ipv6Addr::LOCALHOST, port).into()).await;
             second.map(prepared).map_err(|_| first)
         }
     }
@@ -100,6 +114,21 @@ pub(super) fn prepared(stream: TcpStream) -> TcpStream {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn n10_a_port_on_which_nobody_listens_is_refused_although_a_connection_meets_itself() {
+        // Ports are chosen by the system; one that another program takes meanwhile is no failure.
+        for _ in 0..20 {
+            let socket = tokio::net::TcpSocket::new_v4().unwrap();
+            socket.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+            let address = socket.local_addr().unwrap();
+            if let Ok(stream) = socket.connect(address).await {
+                assert_eq!(another(stream).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+                return;
+            }
+        }
+        panic!("no socket met itself");
+    }
 
     #[test]
     fn refused_unreachable_and_forbidden_are_told_apart() {
