@@ -236,7 +236,7 @@ async fn h11_ports_of_every_kind_reach_dockerd_and_its_complaint_comes_back() {
         json!({"80/tcp": [{"HostIp": "", "HostPort": "0"}]}),
         json!({"80/tcp": [{"HostPort": "65536"}], "53/udp": [{"HostPort": "-1"}], "0/tcp": null}),
         json!({"80/tcp": [{"HostIp": "127.0.0.1", "HostPort": "80"}, {"HostIp": "127.0.0.1", "HostPort": "80"}]}),
-        json!({"80/sctp": [{"HostIp": "fe80::1%eth0", "HostPort": "1"}], "81": [{"HostIp": "example.org"}]}),
+        json!({"80/udp": [{"HostIp": "fe80::1%eth0", "HostPort": "1"}], "81": [{"HostIp": "example.org"}]}),
         json!({"1-65535/tcp": [{"HostIp": "203.0.113.7", "HostPort": "1-65535"}]}),
     ];
     let mut machine = Machine::new();

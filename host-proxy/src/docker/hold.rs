@@ -12,6 +12,7 @@ use super::{
     peer::Peer,
     refusal::Refusal,
     request::Request,
+    sctp,
 };
 use crate::guest::Stream;
 
@@ -71,6 +72,7 @@ fn look(kind: Kind, body: &[u8]) -> Result<(), Refusal> {
     })?;
     match found.iter().find_map(mounts::HostPath::misread) {
         Some(reason) => Err(Refusal::not_like_this(reason)),
+        None if kind == Kind::Container => sctp::refusal(body).map_or(Ok(()), |why| Err(Refusal::not_like_this(why))),
         None => Ok(()),
     }
 }

@@ -30,6 +30,7 @@ mod peer;
 mod refusal;
 pub mod request;
 mod response;
+mod sctp;
 mod upload;
 
 use std::{sync::Arc, time::Duration};

@@ -160,7 +160,7 @@ fn refusals(s: &Session) -> Result<()> {
     for (option, words) in [
         (in_use.as_str(), "is in use by another program on this computer"),
         ("192.0.2.1:8080:80", "192.0.2.1 is no address of this computer"),
-        ("8080:80/sctp", "no sctp"),
+        ("8080:80/sctp", "no SCTP"),
     ] {
         let said = refusal(s, &["-p", option])?;
         ensure!(said.contains(words), "-p {option}: {said}");
