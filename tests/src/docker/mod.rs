@@ -80,7 +80,7 @@ impl Session {
             .without_env("DOCKER_HOST")
             .without_env("DOCKER_CONTEXT")
             .dir(&self.dir)
-            .within(self.seconds(60))
+            .within(self.seconds(180))
     }
 
     /// A deadline, stretched for slow hosts.
