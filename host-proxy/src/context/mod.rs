@@ -204,9 +204,10 @@ mod tests {
     use super::*;
     use crate::home::{Home, ProfileName};
 
-    struct Place {
-        dir: tempfile::TempDir,
-        context: Context,
+    /// A home and docker's folder, for the tests of this room.
+    pub(super) struct Place {
+        pub(super) dir: tempfile::TempDir,
+        pub(super) context: Context,
     }
 
     impl Place {
@@ -218,7 +219,7 @@ mod tests {
         fn docker(&self) -> PathBuf {
             self.dir.path().join("docker")
         }
-        fn config(&self) -> PathBuf {
+        pub(super) fn config(&self) -> PathBuf {
             self.docker().join("config.json")
         }
         /// A context as the docker CLI writes it.
@@ -232,7 +233,7 @@ mod tests {
         }
     }
 
-    fn place() -> Place {
+    pub(super) fn place() -> Place {
         let dir = tempfile::tempdir().unwrap();
         let profile = Home::at(&dir.path().join("home")).unwrap().profile(ProfileName::new("default").unwrap());
         profile.prepare().unwrap();

@@ -95,29 +95,19 @@ fn hash(entry: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::context::files::DockerFiles;
-    use crate::home::{Home, ProfileName};
+    use crate::context::tests::{Place, place};
 
-    struct Place {
-        dir: tempfile::TempDir,
-        context: Context,
+    fn with(config: Option<&str>) -> Place {
+        let place = place();
+        if let Some(config) = config {
+            fs::write(place.config(), config).unwrap();
+        }
+        place
     }
 
     impl Place {
-        fn new(config: Option<&str>) -> Place {
-            let dir = tempfile::tempdir().unwrap();
-            let docker = dir.path().join("docker");
-            fs::create_dir(&docker).unwrap();
-            if let Some(config) = config {
-                fs::write(docker.join("config.json"), config).unwrap();
-            }
-            let profile = Home::at(&dir.path().join("home")).unwrap().profile(ProfileName::new("default").unwrap());
-            profile.prepare().unwrap();
-            let context = Context::at(DockerFiles::at(&docker), &profile);
-            Place { dir, context }
-        }
         fn text(&self) -> String {
-            fs::read_to_string(self.dir.path().join("docker/config.json")).unwrap_or_default()
+            fs::read_to_string(self.config()).unwrap_or_default()
         }
         fn host(&self) -> &str {
             &self.context.docker_host
@@ -136,7 +126,7 @@ mod tests {
             "{\"proxies\": {\"unix:///other.sock\": {\"httpProxy\": \"x\"}}, \"a\": 1}",
             "{}",
         ] {
-            let place = Place::new(Some(config));
+            let place = with(Some(config));
             assert_eq!(place.context.give_proxies(Some(&entry(1))).unwrap(), Given::Ours);
             assert_eq!(place.context.give_proxies(Some(&entry(2))).unwrap(), Given::Ours);
             let now: Value = serde_json::from_str(&place.text()).unwrap();
@@ -152,7 +142,7 @@ mod tests {
 
     #[test]
     fn c9_entries_of_the_users_are_never_touched() {
-        let place = Place::new(None);
+        let place = with(None);
         let own = format!("{{\"proxies\": {{\"{}\": {{\"httpProxy\": \"mine\"}}}}}}", place.host());
         let default = "{\"proxies\": {\"default\": {\"httpProxy\": \"mine\"}}}";
         for config in [own.as_str(), default] {
@@ -165,7 +155,7 @@ mod tests {
 
     #[test]
     fn c9_an_entry_of_ours_that_the_user_has_changed_or_shadowed_is_the_users() {
-        let place = Place::new(Some("{}"));
+        let place = with(Some("{}"));
         place.context.give_proxies(Some(&entry(1))).unwrap();
         let changed = place.text().replace("proxy:1", "proxy:99");
         fs::write(place.dir.path().join("docker/config.json"), &changed).unwrap();
@@ -173,7 +163,7 @@ mod tests {
         place.context.deactivate().unwrap();
         assert_eq!(place.text(), changed);
         // A default that came later counts, and ours goes.
-        let place = Place::new(Some("{}"));
+        let place = with(Some("{}"));
         place.context.give_proxies(Some(&entry(1))).unwrap();
         let with_default =
             edit::inside(&place.text(), "proxies", |inner| edit::set_in_map(inner, "default", Some(&entry(7))));
@@ -187,7 +177,7 @@ mod tests {
 
     #[test]
     fn c9_the_context_takes_its_proxies_with_it_and_no_password_stands_elsewhere() {
-        let place = Place::new(None);
+        let place = with(None);
         place.context.activate().unwrap();
         place.context.give_proxies(Some(&entry(1))).unwrap();
         assert!(!fs::read_to_string(&place.context.proxy_note).unwrap().contains("secret"));
