@@ -86,8 +86,10 @@ impl Machine for NoGuest {
         })
     }
 
-    fn listen(&self, _port: u32) -> Box<dyn Incoming> {
-        Box::new(Calls(self.calls.lock().ok().and_then(|mut call| call.take())))
+    fn listen(&self, port: u32) -> Box<dyn Incoming> {
+        // The agent calls on the control channel alone.
+        let call = if port == ports::CONTROL { self.calls.lock().ok().and_then(|mut call| call.take()) } else { None };
+        Box::new(Calls(call))
     }
 
     fn wait(&self) -> BoxFuture<'_, End> {

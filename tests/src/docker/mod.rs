@@ -207,7 +207,9 @@ pub fn run_cases(session: &Session, rig: &str, cases: Vec<Case>, wanted: &[Strin
             }
             Err(error) => {
                 println!("{rig}: {:<44} FAILED {seconds:6.1} s\n    {error:#}", case.name);
-                failed.push(case.name);
+                // On one line, so that the kvm rig's console carries it out of the emulated machine.
+                let why: String = format!("{error:#}").split_whitespace().collect::<Vec<_>>().join(" ");
+                failed.push(format!("{} ({})", case.name, why.chars().take(400).collect::<String>()));
             }
         }
     }

@@ -46,7 +46,7 @@ pub fn run(tools: &Tools, wanted: &[String]) -> Result<()> {
     for life in 1..=LIVES {
         let command =
             format!("{} inside {} {}", binary.display(), tools.flags(), [&left[..], &dotted[..]].concat().join(" "));
-        let died = match outer.run(&command, Duration::from_secs(40 * 60)) {
+        let died = match outer.run(&command, Duration::from_secs(60 * 60)) {
             Ok(_) => return Ok(()),
             Err(error) => error.downcast::<Died>()?,
         };

@@ -91,7 +91,10 @@ impl Outer {
         let ended = ended?;
         match lines.iter().rev().find_map(|line| line.strip_prefix(RESULT)) {
             Some("0") => Ok(lines),
-            Some(code) => bail!("the command in the emulated machine ended with {code}"),
+            Some(code) => {
+                let said = lines.iter().rev().find(|line| line.starts_with("error:")).map_or("", |line| line.as_str());
+                bail!("the command in the emulated machine ended with {code}: {said}")
+            }
             None => Err(Died { ended: ended.to_string(), lines }.into()),
         }
     }

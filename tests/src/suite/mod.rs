@@ -97,12 +97,22 @@ pub fn run(words: &[String]) -> Result<()> {
         anyhow::Ok(failed)
     });
     failed.extend(rigs?);
-    ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
+    // Once more at the end: what a suite printed may be thousands of lines away, and mixed with the other lane's.
+    for Failed { suite, why } in &failed {
+        println!("== {suite} failed: {why}");
+    }
+    ensure!(failed.is_empty(), "failed: {}", failed.iter().map(|failed| failed.suite).collect::<Vec<_>>().join(", "));
     Ok(())
 }
 
-/// Runs suites one after the other; the names of those that failed.
-fn run_lane(suites: &[&Suite], cases: &[String]) -> Vec<&'static str> {
+/// A suite that failed, and its reason in words.
+struct Failed {
+    suite: &'static str,
+    why: String,
+}
+
+/// Runs suites one after the other; those that failed.
+fn run_lane(suites: &[&Suite], cases: &[String]) -> Vec<Failed> {
     let mut failed = Vec::new();
     for suite in suites {
         println!("== {}: {}", suite.name, suite.about);
@@ -111,7 +121,7 @@ fn run_lane(suites: &[&Suite], cases: &[String]) -> Vec<&'static str> {
             Ok(()) => println!("== {}: passed in {} s", suite.name, started.elapsed().as_secs()),
             Err(error) => {
                 println!("== {}: FAILED in {} s: {error:#}", suite.name, started.elapsed().as_secs());
-                failed.push(suite.name);
+                failed.push(Failed { suite: suite.name, why: format!("{error:#}") });
             }
         }
     }
