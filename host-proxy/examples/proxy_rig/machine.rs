@@ -11,6 +11,7 @@ use lighter::frames;
 use lighter::guest::{BoxFuture, BoxedStream};
 use lighter::machine::{Cause, Chosen, End, GuestImage, Incoming, Machine, Platform};
 use lighter::sys::endpoint;
+use lighter_protocol::engine::Certificates;
 use lighter_protocol::{Boot, Event, Hello, VERSION, ports};
 use lighter_vmm::{EngineKind, MachineConfig};
 use tokio::io::{DuplexStream, duplex};
@@ -59,7 +60,10 @@ fn secret(initramfs: &[u8]) -> Option<String> {
 async fn agent(mut channel: DuplexStream, secret: String) {
     let script = async {
         frames::write(&mut channel, &Hello { version: VERSION, secret }).await?;
-        let _boot: Boot = frames::read(&mut channel).await?;
+        let boot: Boot = frames::read(&mut channel).await?;
+        for _ in 0..boot.engine.certificate_frames {
+            frames::read::<Certificates>(&mut channel).await?;
+        }
         let ready = Event::Ready { engine_version: "stand-in".to_owned(), uptime_ms: 1 };
         frames::write(&mut channel, &ready).await?;
         // The host sends nothing more; this ends with the machine.
@@ -87,8 +91,8 @@ impl Machine for NoGuest {
     }
 
     fn listen(&self, port: u32) -> Box<dyn Incoming> {
-        // The agent calls on the control channel alone.
-        let call = if port == ports::CONTROL { self.calls.lock().ok().and_then(|mut call| call.take()) } else { None };
+        // The agent here calls to say hello, and never for a published port.
+        let call = if port == ports::HELLO { self.calls.lock().ok().and_then(|mut call| call.take()) } else { None };
         Box::new(Calls(call))
     }
 

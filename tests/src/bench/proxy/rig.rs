@@ -87,8 +87,10 @@ impl Rig {
         let mut command = Command::new(&program);
         command.args(["start", "--foreground", "--activate=false", "--cpus", "1", "--memory", "1", "--disk", "1"]);
         command.env("LIGHTER_RIG_ENGINE", &engine).env("LIGHTER_HOME", &home).env("DOCKER_CONFIG", dir.path());
-        command.envs(environment.iter().copied()).stderr(Stdio::null());
-        let daemon = Server::start(command, &lighter)?;
+        let said = dir.path().join("said");
+        command.envs(environment.iter().copied()).stderr(fs::File::create(&said)?);
+        let daemon = Server::start(command, &lighter)
+            .with_context(|| format!("it said: {}", fs::read_to_string(&said).unwrap_or_default().trim()))?;
         Ok(Self { engine, lighter, program, daemon, _engine, dir })
     }
 
