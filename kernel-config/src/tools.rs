@@ -13,33 +13,44 @@ const CURE: &str = "Free disk space, or remove the cache directory's `tools` and
 /// The directory with the content of `package`, fetched at the first call. A package without content that stands for
 /// another one (as `linux-image-amd64` does for the newest kernel) gives that one's.
 pub fn unpacked(cache: &Path, package: &str) -> Result<PathBuf, BuildError> {
+    let none = || BuildError::NoPackage { name: package.to_owned() };
+    all_unpacked(cache, &[package])?.pop().ok_or_else(none)
+}
+
+/// The same of several, in the same order; the archive's indexes are fetched once for those that are not there yet.
+pub fn all_unpacked(cache: &Path, packages: &[&str]) -> Result<Vec<PathBuf>, BuildError> {
     let tools = cache.join("tools");
-    let target = tools.join(package);
-    if target.is_dir() {
-        return Ok(target);
+    let targets: Vec<PathBuf> = packages.iter().map(|package| tools.join(package)).collect();
+    if targets.iter().all(|target| target.is_dir()) {
+        return Ok(targets);
     }
     hold::check_path(cache)?;
     fs::create_dir_all(&tools).map_err(BuildError::io("create", &tools))?;
     let _lock = hold::lock(&tools, &mut PlainLines::new(std::io::stderr()))?;
-    // Whoever had it before us may have wanted the same.
-    if target.is_dir() {
-        return Ok(target);
-    }
     let host = std::env::consts::ARCH;
     let architecture = Architecture::of_host().ok_or(BuildError::UnsupportedHost { host })?;
     let apt = Apt::new(&tools.join("apt"), architecture.debian)?;
     apt.update()?;
-    let mut deb = fetch(&apt, package)?;
+    for (package, target) in packages.iter().zip(&targets) {
+        // Whoever had the lock before us may have wanted the same.
+        if !target.is_dir() {
+            unpack(&apt, &tools, package, target)?;
+        }
+    }
+    Ok(targets)
+}
+
+fn unpack(apt: &Apt, tools: &Path, package: &str, target: &Path) -> Result<(), BuildError> {
+    let mut deb = fetch(apt, package)?;
     if let Some(real) = stands_for(&deb, package)? {
-        deb = fetch(&apt, &real)?;
+        deb = fetch(apt, &real)?;
     }
     let fresh = tools.join(format!("{package}.new"));
     if fresh.exists() {
         fs::remove_dir_all(&fresh).map_err(BuildError::io("remove", &fresh))?;
     }
     command::output(command::command("dpkg-deb").arg("-x").arg(&deb).arg(&fresh), CURE)?;
-    fs::rename(&fresh, &target).map_err(BuildError::io("create", &target))?;
-    Ok(target)
+    fs::rename(&fresh, target).map_err(BuildError::io("create", target))
 }
 
 fn fetch(apt: &Apt, package: &str) -> Result<PathBuf, BuildError> {

@@ -3,6 +3,7 @@
 //! program, in a container beside dockerd. Called by `bench proxy` and by this crate's own program.
 
 /// Many connections at the same time.
+pub mod datagrams;
 pub mod fetch;
 /// Which ports are open.
 pub mod scan;

@@ -1,14 +1,15 @@
 //! The client as a program, for a container. It answers each line of its standard input, `kept|fresh SOCKET PATH COUNT` or
 //! `vsock COUNT`, by the 50th and the 99th percentile in nanoseconds, so that one start serves many short turns. With words
 //! of its own it does what the busybox of the other containers cannot: `echo PORT` is a UDP server, `scan …` asks
-//! every port of addresses, `refused COUNT` is refused by the vsock device, `ways …` tries vsock in three ways, and `fetch …` has many connections at the same time.
+//! every port of addresses, `refused COUNT` is refused by the vsock device, `ways …` tries vsock in three ways,
+//! `fetch …` has many connections at the same time, and `datagrams …` wants datagrams back.
 
 use std::error::Error;
 use std::io::{self, BufRead, Write};
 use std::net::{Ipv6Addr, UdpSocket};
 use std::path::Path;
 
-use lighter_meter::{fetch, fresh, kept, percentile, scan, sys};
+use lighter_meter::{datagrams, fetch, fresh, kept, percentile, scan, sys};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -30,6 +31,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         ["refused", count] => {
             let samples = sys::vsock::refused(count.parse()?)?;
             Ok(writeln!(io::stdout(), "{} refused", samples.len())?)
+        }
+        ["datagrams", server, ref sizes @ ..] => {
+            let sizes = sizes.iter().map(|word| word.parse()).collect::<Result<Vec<_>, _>>()?;
+            Ok(datagrams::run(server.parse()?, &sizes)?)
         }
         ["fetch", server, path, count] => Ok(fetch::run(server.parse()?, path, count.parse()?)?),
         _ => Err(format!("{words:?} is nothing that this program does").into()),

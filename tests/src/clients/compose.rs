@@ -4,6 +4,7 @@
 use std::fs;
 use std::io::Cursor;
 use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
@@ -15,17 +16,23 @@ use crate::process::Run;
 use crate::rig::tools::Tools;
 
 pub(super) fn install(tools: &Tools) -> Result<()> {
-    plugin(tools).map(drop)
+    plugin(&tools.cache).map(drop)
 }
 
-fn plugin(tools: &Tools) -> Result<std::path::PathBuf> {
-    install::debian(tools, "docker-compose", "docker-compose")
+/// The plugin, brought into the cache.
+pub(crate) fn plugin(cache: &Path) -> Result<PathBuf> {
+    install::debian(cache, "docker-compose", "docker-compose")
+}
+
+/// Makes `docker compose` a command of this session's docker CLI.
+pub(crate) fn plug_in(s: &Session) -> Result<()> {
+    let plugins = s.dir.join("docker/cli-plugins");
+    fs::create_dir_all(&plugins)?;
+    symlink(plugin(&s.cache)?, plugins.join("docker-compose")).context("put the plugin in its place")
 }
 
 pub(super) fn run(stage: &Stage, report: &mut Report) -> Result<()> {
-    let plugins = stage.session.dir.join("docker/cli-plugins");
-    fs::create_dir_all(&plugins)?;
-    symlink(plugin(stage.tools)?, plugins.join("docker-compose"))?;
+    plug_in(stage.session)?;
     let stack = Project { session: stage.session, file: file("compose.yaml")? };
     let job = Project { session: stage.session, file: file("job.yaml")? };
     report.check("up_waits_for_health_and_names_resolve", || up(&stack));

@@ -65,8 +65,8 @@ pub(super) fn rust(name: &str) -> Result<PathBuf> {
 }
 
 /// The one program of this name in a package of the guest's Debian release.
-pub(super) fn debian(tools: &Tools, package: &str, program: &str) -> Result<PathBuf> {
-    let tree = lighter_image::tools::unpacked(&tools.cache, package)?;
+pub(super) fn debian(cache: &Path, package: &str, program: &str) -> Result<PathBuf> {
+    let tree = lighter_image::tools::unpacked(cache, package)?;
     let find = Run::new("find").args([&tree]).args(["-name", program, "-type", "f", "-perm", "-100", "-size", "+64k"]);
     let found = find.ok()?.text();
     let path = found.lines().next().with_context(|| format!("no {program} below {}", tree.display()))?;

@@ -3,7 +3,7 @@
 
 mod bollard;
 mod buildx;
-mod compose;
+pub mod compose;
 mod docker_py;
 mod dockerode;
 mod install;

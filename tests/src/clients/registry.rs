@@ -32,7 +32,7 @@ pub(super) fn install(tools: &Tools) -> Result<()> {
 fn files(tools: &Tools) -> Result<[(PathBuf, &'static str); 4]> {
     let libc = lighter_image::tools::unpacked(&tools.cache, "libc6")?.join("usr/lib/x86_64-linux-gnu");
     Ok([
-        (install::debian(tools, "docker-registry", "docker-registry")?, "docker-registry"),
+        (install::debian(&tools.cache, "docker-registry", "docker-registry")?, "docker-registry"),
         (libc.join("ld-linux-x86-64.so.2"), "lib64/ld-linux-x86-64.so.2"),
         (libc.join("libc.so.6"), "lib/x86_64-linux-gnu/libc.so.6"),
         (tools.busybox.clone(), "busybox"),

@@ -11,6 +11,7 @@ pub mod network;
 pub mod ports;
 pub mod reach;
 pub mod registry;
+pub mod served;
 pub mod streams;
 pub mod terminal;
 pub mod wake;
@@ -38,6 +39,8 @@ pub struct Session {
     pub busybox: PathBuf,
     /// The conformance suite, static.
     pub conformance: PathBuf,
+    /// The measuring client, static.
+    pub meter: PathBuf,
     /// The cache that holds the guest image.
     pub cache: PathBuf,
     /// `--engine` for every start.
@@ -137,27 +140,36 @@ impl Session {
 /// A root file system tar with busybox and its applets' names, as `docker import` takes it.
 fn busybox_tar(busybox: &Path) -> Result<Vec<u8>> {
     let tree = tempfile::tempdir()?;
-    let bin = tree.path().join("bin");
+    busybox_tree(busybox, tree.path())?;
+    tar_of(tree.path())
+}
+
+/// A root file system with busybox and its applets' names.
+fn busybox_tree(busybox: &Path, tree: &Path) -> Result<()> {
+    let bin = tree.join("bin");
     std::fs::create_dir_all(&bin)?;
     for name in ["tmp", "etc", "root", "proc", "sys", "dev", "data"] {
-        std::fs::create_dir_all(tree.path().join(name))?;
+        std::fs::create_dir_all(tree.join(name))?;
     }
     std::fs::copy(busybox, bin.join("busybox")).with_context(|| format!("copy {}", busybox.display()))?;
     let applets = Run::new(busybox).args(["--list"]).ok()?.text();
     for applet in applets.lines().filter(|name| *name != "busybox") {
         std::os::unix::fs::symlink("busybox", bin.join(applet))?;
     }
-    let mut passwd = std::fs::File::create(tree.path().join("etc/passwd"))?;
-    writeln!(passwd, "root:x:0:0:root:/root:/bin/sh")?;
-    let tar = tree.path().join("out.tar");
+    let mut passwd = std::fs::File::create(tree.join("etc/passwd"))?;
+    Ok(writeln!(passwd, "root:x:0:0:root:/root:/bin/sh")?)
+}
+
+fn tar_of(tree: &Path) -> Result<Vec<u8>> {
+    let out = tempfile::NamedTempFile::new()?;
     Run::new("tar")
         .args(["-C"])
-        .args([tree.path()])
+        .args([tree])
         .args(["--owner=0", "--group=0", "-cf"])
-        .args([&tar])
-        .args(["--exclude=./out.tar", "."])
+        .args([out.path()])
+        .args(["."])
         .ok()?;
-    Ok(std::fs::read(tar)?)
+    Ok(std::fs::read(out.path())?)
 }
 
 /// All cases, in the order in which they run. Those of `wake`, `disk` and `lifecycle` stop and start the machine, so they

@@ -1,17 +1,23 @@
 //! What containers must be able to reach, and what not: out through the host to a made-up world. These cases run only with
 //! the daemon in a network namespace that the rig made (see `rig::world`), and ask for that first.
 
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
 
-use super::{BUSYBOX, Case, Session, same};
-use crate::rig::servers::{COUNT, FILES, LOOPBACK_FILES, LOW_FILES, OPEN_FILES, content_hash};
-use crate::rig::world::{BLACK_HOLE, HOST, HOST_AGAIN, SERVER, SERVER_V6, UNREACHABLE, guard, plug};
+use super::{BUSYBOX, Case, Session, ports, reach, same};
+use crate::rig::servers::{COUNT, ECHO, FILES, LOOPBACK_FILES, LOW_FILES, OPEN_FILES, content_hash};
+use crate::rig::world::{BLACK_HOLE, FAR, HOST, HOST_AGAIN, SERVER, SERVER_V6, UNREACHABLE, at_home, guard, plug};
 
 /// The cases of this file.
 pub fn cases() -> Vec<Case> {
     vec![
         Case { name: "net_a_container_fetches_a_file_by_its_hash", run: fetch },
         Case { name: "net_a_container_sends_a_file_by_its_hash", run: send },
+        Case { name: "net_a_container_fetches_1_gb_by_its_hash", run: fetch_1_gb },
+        Case { name: "net_a_narrow_path_is_found_by_streams_and_datagrams", run: narrow },
+        Case { name: "net_idle_connections_live_on_after_ten_minutes", run: idle },
         Case { name: "net_each_side_of_a_connection_ends_by_itself", run: half_close },
         Case { name: "net_refused_and_unreachable_are_told_apart", run: failures },
         Case { name: "net_datagrams_pass_both_ways", run: datagrams },
@@ -44,6 +50,60 @@ fn send(s: &Session) -> Result<()> {
     let (here, there) = (words.next(), words.nth(2));
     ensure!(here.is_some_and(|hash| hash.len() == 64), "no hash: {got}");
     same("the hash that the server found", there, here)
+}
+
+fn fetch_1_gb(s: &Session) -> Result<()> {
+    guard(s)?;
+    let length = 1_000_000_000;
+    let script = format!("wget -q -O - http://{SERVER}:{FILES}/{length} | sha256sum");
+    let got = s.docker(["run", "--rm", BUSYBOX, "sh", "-c", &script]).within(s.seconds(1200)).ok()?.text();
+    same("hash", got.split(' ').next(), Some(content_hash(length).as_str()))
+}
+
+/// Neither end of the path knows that packets of 1500 bytes do not pass in its middle.
+fn narrow(s: &Session) -> Result<()> {
+    let got = container(
+        s,
+        &format!(
+            "wget -q -O - http://{FAR}:{FILES}/3000000 | sha256sum; head -c 1500000 /bin/busybox | sha256sum; \
+             head -c 1500000 /bin/busybox | nc {FAR} {COUNT}; ping -c 2 -s 3000 {FAR}"
+        ),
+    )?;
+    let mut lines = got.lines();
+    same("fetched", lines.next().and_then(|line| line.split(' ').next()), Some(content_hash(3_000_000).as_str()))?;
+    let sent = lines.next().and_then(|line| line.split(' ').next());
+    same("sent", lines.next().and_then(|line| line.split(' ').nth(1)), sent)?;
+    ensure!(got.contains("2 packets received"), "echoes longer than the path: {got}");
+    let sizes = ["1", "1232", "1253", "1400", "1472", "1473", "4000", "9000", "65000"];
+    let words = ["datagrams", &format!("{FAR}:{ECHO}")].into_iter().chain(sizes).map(str::to_owned).collect::<Vec<_>>();
+    same("datagrams that came back as they were", reach::meter(s, &[], &words, 300)?, sizes.join("\n"))
+}
+
+/// One connection of a container to the neighbour, and one of the host to a container; neither says a word for ten minutes.
+fn idle(s: &Session) -> Result<()> {
+    guard(s)?;
+    let talk = format!("(echo early; sleep 600; echo late) | nc {SERVER} {ECHO}");
+    s.out(&["run", "-d", "--name", "out", BUSYBOX, "sh", "-c", &talk])?;
+    s.out(&[
+        "run",
+        "-d",
+        "--init",
+        "--name",
+        "in",
+        "-p",
+        "7003:7003",
+        BUSYBOX,
+        "nc",
+        "-ll",
+        "-p",
+        "7003",
+        "-e",
+        "cat",
+    ])?;
+    let inward = at_home(|| ports::early_and_late((Ipv4Addr::LOCALHOST, 7003).into(), Duration::from_secs(600)))?;
+    same("what the host's client heard", inward, "early late".to_owned())?;
+    s.docker(["wait", "out"]).within(s.seconds(700)).ok()?;
+    same("what the container heard", s.out(&["logs", "out"])?, "early\nlate".to_owned())
 }
 
 fn half_close(s: &Session) -> Result<()> {

@@ -11,7 +11,6 @@ use sha2::{Digest, Sha256};
 use super::network::restart;
 use super::{BUSYBOX, Case, Session, same};
 use crate::process::hex;
-use crate::products;
 use crate::rig::servers::{OPEN_FILES, content, content_hash};
 use crate::rig::world::{HOST, SERVER, at_home, at_the_neighbours, guard, program_at_home};
 
@@ -85,6 +84,22 @@ fn ask_early(to: SocketAddr, words: &'static [u8]) -> Result<String> {
             Err(_) => std::thread::sleep(Duration::from_millis(100)),
         }
     }
+}
+
+/// Says a word and hears it, is silent, and does so again on the same connection.
+pub(super) fn early_and_late(to: SocketAddr, pause: Duration) -> Result<String> {
+    ask_early(to, b"")?;
+    let mut stream = connect(to)?;
+    let mut say = |words: &str| -> Result<()> {
+        stream.write_all(words.as_bytes())?;
+        let mut heard = vec![0; words.len()];
+        stream.read_exact(&mut heard).with_context(|| format!("{words:?} does not come back"))?;
+        same("what came back", String::from_utf8_lossy(&heard).into_owned(), words.to_owned())
+    };
+    say("early")?;
+    std::thread::sleep(pause);
+    say("late")?;
+    Ok("early late".to_owned())
 }
 
 fn hash_of(bytes: &[u8]) -> String {
@@ -246,7 +261,7 @@ fn neighbours(s: &Session) -> Result<()> {
     let clients = String::from_utf8_lossy(&clients);
     ensure!(clients.contains(&format!("{SERVER}:")), "the neighbour's own address is not seen: {clients}");
 
-    let program = products::meter()?.display().to_string();
+    let program = s.meter.display().to_string();
     s.out(&["create", "--name", "echo", "-p", "7000:7000/udp", BUSYBOX, "/data/meter", "echo", "7000"])?;
     s.out(&["cp", &program, "echo:/data/meter"])?;
     s.out(&["start", "echo"])?;

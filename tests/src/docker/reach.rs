@@ -11,7 +11,6 @@ use anyhow::{Context, Result, ensure};
 use lighter_protocol::ports as vsock;
 
 use super::{BUSYBOX, Case, Session, same};
-use crate::products;
 use crate::rig::connect_proxy::PROXY;
 use crate::rig::registries::PLAIN;
 use crate::rig::servers::{FILES, LOOPBACK_ECHO, LOOPBACK_FILES, LOW_ECHO, LOW_FILES, OPEN_FILES, content_hash};
@@ -79,9 +78,9 @@ fn g14_from_the_guest(s: &Session) -> Result<()> {
 }
 
 /// The measuring client with these words in a container; what it says.
-fn meter(s: &Session, options: &[&str], words: &[String], seconds: u64) -> Result<String> {
+pub(super) fn meter(s: &Session, options: &[&str], words: &[String], seconds: u64) -> Result<String> {
     guard(s)?;
-    let program = products::meter()?.display().to_string();
+    let program = s.meter.display().to_string();
     s.docker(["create", "--name", "meter"]).args(options).args([BUSYBOX, "/data/meter"]).args(words).ok()?;
     s.out(&["cp", &program, "meter:/data/meter"])?;
     let said = s.docker(["start", "-a", "meter"]).within(s.seconds(seconds)).ok()?.text();
@@ -110,7 +109,7 @@ fn vsock_in_three_ways(s: &Session) -> Result<()> {
 fn nothing_else_listens(s: &Session) -> Result<()> {
     guard(s)?;
     same("listening with nothing published", of_lighter(s)?, Listening::default())?;
-    seen_by_the_neighbour()?;
+    seen_by_the_neighbour(s)?;
     s.out(&["run", "-d", "--name", "web", "-p", "8080:80", "-p", "7000:7000/udp", BUSYBOX, "sleep", "600"])?;
     let mut want = Listening::default();
     for loopback in ["127.0.0.1", "::1"] {
@@ -118,7 +117,7 @@ fn nothing_else_listens(s: &Session) -> Result<()> {
         want.sockets.extend([(TCP, (ip, 8080).into()), (UDP, (ip, 7000).into())]);
     }
     same("listening with two ports published", of_lighter(s)?, want)?;
-    seen_by_the_neighbour()?;
+    seen_by_the_neighbour(s)?;
     s.out(&["rm", "-f", "web"])?;
     same("listening when they are gone", of_lighter(s)?, Listening::default())?;
     for path in listening::paths(s)? {
@@ -129,8 +128,8 @@ fn nothing_else_listens(s: &Session) -> Result<()> {
 }
 
 /// From another computer the host shows what the rig itself serves there, and nothing of lighter.
-fn seen_by_the_neighbour() -> Result<()> {
-    let program = products::meter()?;
+fn seen_by_the_neighbour(s: &Session) -> Result<()> {
+    let program = s.meter.clone();
     let found = at_the_neighbours(move || Scan::by(&program, &[HOST.to_owned()]))?;
     found.must_be([OPEN_FILES, LOW_FILES].map(|port| (TCP, HOST.to_owned(), port)).to_vec(), &[])
 }

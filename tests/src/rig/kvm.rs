@@ -43,6 +43,14 @@ pub fn run(tools: &Tools, wanted: &[String]) -> Result<()> {
     // These select in the suite, and are no cases of their own.
     let dotted: Vec<String> = wanted.iter().filter(|word| word.contains('.')).cloned().collect();
     ensure!(!left.is_empty(), "kvm: no case is named {wanted:?}");
+    // The emulated machine has no network to fetch anything from.
+    let any = |family: &str| left.iter().any(|name| name.starts_with(family));
+    if any("served_") {
+        docker::served::fetch(&tools.cache)?;
+    }
+    if any("registry_") {
+        super::registries::fetch(&tools.cache)?;
+    }
     for life in 1..=LIVES {
         let command =
             format!("{} inside {} {}", binary.display(), tools.flags(), [&left[..], &dotted[..]].concat().join(" "));

@@ -7,15 +7,20 @@ use super::registries::Registries;
 use super::software::{session, tails};
 use super::tools::Tools;
 use super::world::World;
-use crate::docker::{self, Case, Session, network, ports, reach, registry};
+use crate::docker::{self, Case, Session, network, ports, reach, registry, served};
 
 /// These take minutes, show little that others do not, and run by name only.
-const ASKED: &[&str] = &["reach_g14_every_port_asked_from_the_guests_own_network"];
+const ASKED: &[&str] = &[
+    "net_a_container_fetches_1_gb_by_its_hash",
+    "net_idle_connections_live_on_after_ten_minutes",
+    "reach_g14_every_port_asked_from_the_guests_own_network",
+];
 
 /// The cases of this rig, whatever runs the guest.
 pub fn cases() -> Vec<Case> {
     let mut cases = network::cases();
     cases.extend(ports::cases());
+    cases.extend(served::cases());
     cases.extend(reach::cases());
     cases.extend(registry::cases());
     cases

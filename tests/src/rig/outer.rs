@@ -4,12 +4,12 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::process::{Run, wait};
+use crate::process::Run;
 
 /// Kernel modules in load order, as Debian names them.
 const MODULES: &[&str] = &[
@@ -33,6 +33,9 @@ const MODULES: &[&str] = &[
 
 /// The line that ends a run inside the machine.
 const RESULT: &str = "RIG-RESULT ";
+
+/// How long QEMU may not run at all. In a machine that lives, somebody wakes up each second.
+const STILL: Duration = Duration::from_secs(60);
 
 /// The machine itself ended before its command did: its own kernel or QEMU's emulation of nested virtualisation gave up.
 #[derive(Debug)]
@@ -86,7 +89,7 @@ impl Outer {
         let mut child = qemu.spawn().context("cannot run qemu-system-x86_64")?;
         let output = child.stdout.take().context("no pipe from QEMU")?;
         let reader = std::thread::spawn(move || relay(output));
-        let ended = wait(&mut child, deadline).context("the emulated machine");
+        let ended = watch(&mut child, deadline).context("the emulated machine");
         let lines = reader.join().map_err(|_| anyhow::anyhow!("the console reader panicked"))?;
         let ended = ended?;
         match lines.iter().rev().find_map(|line| line.strip_prefix(RESULT)) {
@@ -95,7 +98,7 @@ impl Outer {
                 let said = lines.iter().rev().find(|line| line.starts_with("error:")).map_or("", |line| line.as_str());
                 bail!("the command in the emulated machine ended with {code}: {said}")
             }
-            None => Err(Died { ended: ended.to_string(), lines }.into()),
+            None => Err(Died { ended, lines }.into()),
         }
     }
 
@@ -121,6 +124,41 @@ impl Outer {
     }
 }
 
+/// Waits for QEMU's end, and says how it ended. A machine whose timer has gone missing in the emulation stands still for ever,
+/// and with it every deadline in there: it is killed, as if it had ended by itself.
+fn watch(child: &mut Child, deadline: Duration) -> Result<String> {
+    let end = Instant::now() + deadline;
+    let (mut ran, mut since) = (0, Instant::now());
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status.to_string());
+        }
+        let now = nanoseconds(child.id());
+        // Nothing is said on a kernel that does not count.
+        if now == 0 || now != ran {
+            (ran, since) = (now, Instant::now());
+        }
+        let over = Instant::now() >= end;
+        if over || since.elapsed() >= STILL {
+            // It may have ended just now.
+            drop(child.kill());
+            drop(child.wait());
+            ensure!(!over, "did not end within {} s and was killed", deadline.as_secs());
+            return Ok(format!("it stood still for {} s and was killed", STILL.as_secs()));
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// How long all threads of a process have run; 0 if that cannot be known.
+fn nanoseconds(pid: u32) -> u64 {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let ran = |task: fs::DirEntry| {
+        fs::read_to_string(task.path().join("schedstat")).ok()?.split(' ').next()?.parse::<u64>().ok()
+    };
+    tasks.filter_map(ran).sum()
+}
+
 fn init_script(command: &str) -> String {
     let mut script = String::from("#!/bin/busybox sh\nB=/bin/busybox\n");
     script += "$B mount -t proc proc /proc; $B mount -t sysfs sys /sys; $B mount -t devtmpfs dev /dev\n";
@@ -138,6 +176,7 @@ fn init_script(command: &str) -> String {
         $B cp -a /new/etc /new/run/etc; $B mount -o bind /new/run/etc /new/etc\n\
         $B ip link set lo up\n";
     script += "export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp TMPDIR=/tmp\n";
+    script += "while :; do $B sleep 1; done &\n";
     script += &format!("$B chroot /new /bin/sh -c '{}'\n", command.replace('\'', "'\\''"));
     script += &format!("code=$?; echo; echo {RESULT}$code; $B sync; $B reboot -f\n");
     script

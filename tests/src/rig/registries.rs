@@ -32,10 +32,19 @@ pub struct Registries {
 /// The private authority's certificate below the folder that the registries were started in.
 pub const AUTHORITY: &str = "authority.pem";
 
+/// Brings what the registries are made of to this host, for a rig that has no way out.
+pub fn fetch(cache: &Path) -> Result<()> {
+    packages::ensure(OPENSSL)?;
+    lighter_image::tools::all_unpacked(cache, &["docker-registry", "libc6"])?;
+    Ok(())
+}
+
+const OPENSSL: &[Package] = &[Package { name: "openssl", probe: "openssl" }];
+
 impl Registries {
     /// Makes certificates in `dir` and starts both in the neighbouring namespace.
     pub fn start(tools: &Tools, world: &World, dir: &Path) -> Result<Registries> {
-        packages::ensure(&[Package { name: "openssl", probe: "openssl" }])?;
+        packages::ensure(OPENSSL)?;
         fs::create_dir_all(dir)?;
         certificates(dir).context("make certificates")?;
         let mut registries = Registries { running: Vec::new() };

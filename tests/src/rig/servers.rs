@@ -16,6 +16,8 @@ use crate::process::hex;
 pub const FILES: u16 = 8080;
 /// Reads to the end, then says how many bytes that were, and their hash.
 pub const COUNT: u16 = 7001;
+/// Gives back what comes, as it comes, by TCP and by UDP.
+pub const ECHO: u16 = 7007;
 /// Files again, on the host's loopback only.
 pub const LOOPBACK_FILES: u16 = 9090;
 /// And on every address of the host.
@@ -29,12 +31,20 @@ pub const LOW_ECHO: u16 = 92;
 
 /// The bytes of a file.
 pub fn content(length: usize) -> Vec<u8> {
-    (0..length as u64).map(|at| (at.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 29) as u8).collect()
+    pieces(length).flatten().collect()
 }
 
 /// Their SHA-256.
 pub fn content_hash(length: usize) -> String {
-    hex(&Sha256::digest(content(length)))
+    let mut hash = Sha256::new();
+    pieces(length).for_each(|piece| hash.update(piece));
+    hex(&hash.finalize())
+}
+
+/// The bytes of a file piece by piece, which hold little memory however long it is.
+fn pieces(length: usize) -> impl Iterator<Item = Vec<u8>> {
+    let byte = |at: usize| ((at as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 29) as u8;
+    (0..length).step_by(1 << 20).map(move |from| (from..length.min(from + (1 << 20))).map(byte).collect())
 }
 
 /// What the neighbour serves.
@@ -44,7 +54,16 @@ pub fn of_the_world() -> Result<()> {
     serve(TcpListener::bind(("::", 53))?, name_stream);
     // A socket of its own for IPv4, so that answers come from the address that was asked.
     datagrams(UdpSocket::bind((super::world::SERVER, 53))?, |question| answer(question, 512));
+    serve(TcpListener::bind((super::world::SERVER, ECHO))?, echo);
     connect_proxy::serve(super::world::SERVER)
+}
+
+/// What is served behind the narrow path.
+pub fn of_the_far_end() -> Result<()> {
+    serve(TcpListener::bind((super::world::FAR, FILES))?, file);
+    serve(TcpListener::bind((super::world::FAR, COUNT))?, count);
+    datagrams(UdpSocket::bind((super::world::FAR, ECHO))?, |question| Some(question.to_vec()));
+    Ok(())
 }
 
 /// What the host itself serves.
@@ -87,14 +106,19 @@ fn file(mut stream: TcpStream) -> std::io::Result<()> {
     // The rest of the head says nothing that matters here.
     while reader.read_line(&mut String::new())? > 2 {}
     let wanted = request.strip_prefix("GET /").and_then(|rest| rest.split(' ').next()?.parse().ok());
-    let body = content(wanted.unwrap_or(0));
-    write!(stream, "HTTP/1.0 200 OK\r\nContent-Length: {}\r\n\r\n", body.len())?;
-    stream.write_all(&body)
+    let length = wanted.unwrap_or(0);
+    write!(stream, "HTTP/1.0 200 OK\r\nContent-Length: {length}\r\n\r\n")?;
+    pieces(length).try_for_each(|piece| stream.write_all(&piece))
 }
 
 fn to_registry(client: TcpStream) -> std::io::Result<()> {
     let server = TcpStream::connect((super::world::SERVER, PLAIN))?;
     connect_proxy::join(client, server)
+}
+
+fn echo(mut stream: TcpStream) -> std::io::Result<()> {
+    let mut back = stream.try_clone()?;
+    std::io::copy(&mut stream, &mut back).map(drop)
 }
 
 fn count(mut stream: TcpStream) -> std::io::Result<()> {

@@ -33,6 +33,7 @@ pub fn session(tools: &Tools, dir: &Path, engine: &'static str, patience: u32) -
         busybox: tools.busybox.clone(),
         dir: dir.to_owned(),
         conformance: tools.conformance.clone(),
+        meter: tools.meter.clone(),
         cache: tools.cache.clone(),
         engine,
         // The emulated machine has one CPU itself; two guest CPUs on it would only take turns.

@@ -27,6 +27,9 @@ pub struct Tools {
     /// The conformance suite, static.
     #[arg(long)]
     pub conformance: PathBuf,
+    /// The measuring client, static.
+    #[arg(long)]
+    pub meter: PathBuf,
     /// The cache that holds the guest image.
     #[arg(long)]
     pub cache: PathBuf,
@@ -45,6 +48,7 @@ impl Tools {
             busybox: PathBuf::from("/bin/busybox"),
             plugins: buildx(&cache)?,
             conformance: crate::products::conformance()?,
+            meter: crate::products::meter()?,
             cache,
         })
     }
@@ -59,6 +63,7 @@ impl Tools {
             ("busybox", &self.busybox),
             ("plugins", &self.plugins),
             ("conformance", &self.conformance),
+            ("meter", &self.meter),
             ("cache", &self.cache),
         ];
         pairs.map(|(flag, path)| format!("--{flag} {}", path.display())).join(" ")

@@ -1,5 +1,9 @@
 //! A made-up world for the network cases: one network namespace in which lighter runs, and a neighbouring one with servers,
 //! joined by a cable of their own. Whatever a guest sends ends there; nothing leads to this host's own networks. Needs root.
+//!
+//! ```text
+//! home: lighter ── 1500 ── out: servers, registries ── 1280 ── (out) ── 1500 ── far: a few servers
+//! ```
 
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -22,8 +26,11 @@ pub const HOST: &str = "10.77.0.1";
 /// Another address of the same host on the same network, which it never speaks from by itself.
 pub const HOST_AGAIN: &str = "10.77.0.3";
 const HOME_V6: &str = "fd77::1";
-/// An address from which nothing ever comes back: the neighbour passes nothing on.
+/// An address from which nothing ever comes back.
 pub const BLACK_HOLE: &str = "10.79.0.1";
+/// An address behind the neighbour: the way there takes packets of [`NARROW`] bytes, which neither end can know beforehand.
+pub const FAR: &str = "10.80.0.2";
+const NARROW: u16 = 1280;
 /// A network that this host cannot reach, and knows it.
 pub const UNREACHABLE: &str = "10.78.0.1";
 
@@ -33,22 +40,25 @@ pub struct World {
     home: String,
     /// Where the servers are.
     out: String,
+    /// What is behind them.
+    far: String,
 }
 
 impl World {
     /// Makes the namespaces and starts the servers.
     pub fn make() -> Result<Self> {
         ensure!(rustix::process::geteuid().is_root(), "network namespaces are made by root only");
-        let world = Self { home: home(), out: out() };
+        let world = Self { home: home(), out: out(), far: far() };
         world.wire().context("make the namespaces")?;
         world.name_files().context("write the namespace's name files")?;
         within(&world.out, servers::of_the_world)?;
         within(&world.home, servers::of_the_host)?;
+        within(&world.far, servers::of_the_far_end)?;
         Ok(world)
     }
 
     fn wire(&self) -> Result<()> {
-        let Self { home, out } = self;
+        let Self { home, out, far } = self;
         for line in [
             format!("netns add {home}"),
             format!("netns add {out}"),
@@ -66,9 +76,24 @@ impl World {
             format!("-n {home} route add unreachable {UNREACHABLE}/32"),
             // For the neighbour it is an address of its own.
             format!("-n {out} addr add {UNREACHABLE}/32 dev lo"),
+            format!("netns add {far}"),
+            format!("-n {far} link set lo up"),
+            format!("link add far netns {out} type veth peer name far netns {far}"),
+            format!("-n {out} addr add 10.80.0.1/24 dev far"),
+            format!("-n {far} addr add {FAR}/24 dev far"),
+            format!("-n {out} link set far up"),
+            format!("-n {far} link set far up"),
+            format!("-n {far} route add default via 10.80.0.1"),
+            // Both cables take 1500, so only the neighbour knows, and says so to whoever sends more.
+            format!("-n {out} route add {FAR}/32 dev far mtu lock {NARROW}"),
+            format!("-n {out} route add {HOST}/32 dev cable mtu lock {NARROW} table 80"),
+            format!("-n {out} rule add from 10.80.0.0/24 lookup 80"),
+            // What nobody knows vanishes, although the neighbour passes on now.
+            format!("-n {out} route add blackhole default"),
         ] {
             ip(&line)?;
         }
+        Run::new("ip").args(["netns", "exec", out, "sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"]).ok()?;
         // As on distributions of today.
         let range = "echo '0 2147483647' > /proc/sys/net/ipv4/ping_group_range";
         Run::new("ip").args(["netns", "exec", home, "sh", "-c", range]).ok().map(drop)
@@ -103,7 +128,7 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
-        for name in [&self.home, &self.out] {
+        for name in [&self.home, &self.out, &self.far] {
             drop(ip(&format!("netns del {name}")));
         }
         drop(std::fs::remove_dir_all(self.files()));
@@ -131,6 +156,10 @@ fn home() -> String {
 
 fn out() -> String {
     format!("lt-out-{}", std::process::id())
+}
+
+fn far() -> String {
+    format!("lt-far-{}", std::process::id())
 }
 
 /// Fails unless the session's daemon runs in a network namespace of its own, so that nothing that its guest sends can leave

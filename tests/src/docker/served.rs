@@ -1,0 +1,390 @@
+//! Servers that people publish, from Debian's packages, each asked by a client of the host as it is: nginx by curl, redis by
+//! redis-cli, dnsmasq by dig, and a compose stack whose services find each other by name. Like those of `network`, these cases
+//! run only with the daemon in a namespace that the rig made.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Cursor;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use sha2::{Digest, Sha256};
+
+use super::{BUSYBOX, Case, Session, busybox_tree, same, tar_of};
+use crate::clients::compose;
+use crate::packages::{self, Package};
+use crate::process::{Finished, Run, hex};
+use crate::rig::servers::{content, content_hash};
+use crate::rig::world::{guard, program_at_home};
+
+/// The cases of this file.
+pub fn cases() -> Vec<Case> {
+    vec![
+        Case { name: "served_nginx_by_curl", run: nginx },
+        Case { name: "served_redis_by_redis_cli", run: redis },
+        Case { name: "served_dns_by_dig", run: dns },
+        Case { name: "served_datagrams_of_many_sizes", run: datagrams },
+        Case { name: "served_compose_stack_finds_its_services", run: stack },
+    ]
+}
+
+/// The clients on the host.
+const CLIENTS: &[Package] = &[
+    Package { name: "curl", probe: "curl" },
+    Package { name: "redis-tools", probe: "redis-cli" },
+    Package { name: "bind9-dnsutils", probe: "dig" },
+];
+
+/// An image: its name, the packages that its programs and their libraries come from, and other files.
+struct Image {
+    name: &'static str,
+    packages: &'static [&'static str],
+    files: &'static [(&'static str, &'static str)],
+    /// A file of this many bytes of [`content`].
+    big: Option<(&'static str, usize)>,
+}
+
+const NGINX: Image = Image {
+    name: "nginx:test",
+    packages: &["libc6", "nginx", "libcrypt1", "libpcre2-8-0", "libssl3t64", "libzstd1", "zlib1g"],
+    files: &[
+        ("nginx.conf", NGINX_CONF),
+        ("etc/group", "root:x:0:\n"),
+        ("var/log/nginx/none", ""),
+        ("var/lib/nginx/none", ""),
+    ],
+    big: Some(("srv/big", BIG)),
+};
+const BIG: usize = 20_000_000;
+const NGINX_CONF: &str = "user root;
+daemon off;
+worker_processes 1;
+pid /tmp/nginx.pid;
+error_log stderr;
+events { worker_connections 512; }
+http {
+  access_log off;
+  sendfile on;
+  server {
+    listen 80;
+    root /srv;
+    location /app/ {
+      resolver 127.0.0.11 valid=1s ipv6=off;
+      set $app app;
+      proxy_pass http://$app:80/name;
+    }
+  }
+}
+";
+const NGINX_COMMAND: &[&str] = &["/usr/sbin/nginx", "-c", "/nginx.conf"];
+
+const REDIS: Image = Image {
+    name: "redis:test",
+    packages: &[
+        "libc6",
+        "redis-tools",
+        "redis-server",
+        "libatomic1",
+        "libcap2",
+        "libgcc-s1",
+        "libjemalloc2",
+        "liblzf1",
+        "libssl3t64",
+        "libstdc++6",
+        "libsystemd0",
+        "libzstd1",
+        "zlib1g",
+    ],
+    files: &[],
+    big: None,
+};
+const REDIS_COMMAND: &[&str] = &["/usr/bin/redis-server", "--save", "", "--protected-mode", "no", "--bind", "0.0.0.0"];
+
+const DNS: Image = Image {
+    name: "dns:test",
+    packages: &[
+        "libc6",
+        "dnsmasq-base",
+        "libcap2",
+        "libdbus-1-3",
+        "libgcc-s1",
+        "libgmp10",
+        "libhogweed6t64",
+        "libidn2-0",
+        "libjansson4",
+        "libmnl0",
+        "libnetfilter-conntrack3",
+        "libnettle8t64",
+        "libnfnetlink0",
+        "libnftables1",
+        "libnftnl11",
+        "libsystemd0",
+        "libunistring5",
+        "libxtables12",
+    ],
+    files: &[("dns.conf", DNS_CONF), ("etc/group", "root:x:0:\n"), ("etc/hosts", "127.0.0.1 localhost\n")],
+    big: None,
+};
+/// Long text makes an answer that no datagram of a resolver holds.
+const DNS_CONF: &str = "no-resolv
+no-hosts
+user=root
+group=root
+pid-file
+address=/one.test/10.1.2.3
+address=/one.test/fd01::3
+mx-host=one.test,mail.one.test,10
+txt-record=short.test,\"a word\"
+";
+
+/// Brings what these cases unpack and install to this host, for a rig that has no way out.
+pub fn fetch(cache: &Path) -> Result<()> {
+    packages::ensure(CLIENTS)?;
+    compose::plugin(cache)?;
+    for image in [NGINX, REDIS, DNS] {
+        lighter_image::tools::all_unpacked(cache, image.packages)?;
+    }
+    Ok(())
+}
+
+impl Image {
+    /// Makes the image unless it is there.
+    fn ensure(&self, s: &Session) -> Result<()> {
+        guard(s)?;
+        if s.docker(["image", "inspect", self.name]).finish()?.status.success() {
+            return Ok(());
+        }
+        let tree = tempfile::tempdir()?;
+        busybox_tree(&s.busybox, tree.path())?;
+        // Where Debian's base files have them lead.
+        for (link, target) in [("lib64", "usr/lib64"), ("lib", "usr/lib")] {
+            std::os::unix::fs::symlink(target, tree.path().join(link))?;
+        }
+        for package in lighter_image::tools::all_unpacked(&s.cache, self.packages)? {
+            Run::new("cp").args(["-a"]).args([package.join("usr"), tree.path().to_owned()]).ok()?;
+        }
+        for folder in ["usr/share/doc", "usr/share/man", "usr/share/locale", "usr/lib/x86_64-linux-gnu/gconv"] {
+            drop(fs::remove_dir_all(tree.path().join(folder)));
+        }
+        for (path, text) in self.files {
+            let path = tree.path().join(path);
+            fs::create_dir_all(path.parent().context("a file has a folder")?)?;
+            fs::write(path, text)?;
+        }
+        if let Some((path, length)) = self.big {
+            fs::create_dir_all(tree.path().join("srv"))?;
+            fs::write(tree.path().join(path), content(length))?;
+        }
+        s.docker(["import", "-", self.name]).stdin(Cursor::new(tar_of(tree.path())?)).ok().map(drop)
+    }
+
+    fn serve(&self, s: &Session, name: &str, options: &[&str], command: &[&str]) -> Result<()> {
+        packages::ensure(CLIENTS)?;
+        self.ensure(s)?;
+        s.out(&[&["run", "-d", "--name", name], options, &[self.name], command].concat()).map(drop)
+    }
+}
+
+/// Asks until what comes is good: a server needs a moment to begin, more of it on a slow machine.
+fn until<T>(s: &Session, what: &str, mut ask: impl FnMut() -> Result<T>) -> Result<T> {
+    let end = Instant::now() + s.seconds(60);
+    loop {
+        match ask() {
+            Ok(good) => return Ok(good),
+            Err(error) if Instant::now() >= end => return Err(error.context(what.to_owned())),
+            Err(_) => std::thread::sleep(Duration::from_millis(200)),
+        }
+    }
+}
+
+/// A client on the host.
+fn client(s: &Session, program: &str, words: &[&str]) -> Run {
+    program_at_home(program).args(words).within(s.seconds(120))
+}
+
+fn curl(s: &Session, words: &[&str]) -> Result<Finished> {
+    client(s, "curl", &[&["-sS", "--fail", "--noproxy", "*"], words].concat()).ok()
+}
+
+fn nginx(s: &Session) -> Result<()> {
+    NGINX.serve(s, "web", &["-p", "8088:80"], NGINX_COMMAND)?;
+    until(s, "nginx", || curl(s, &["http://127.0.0.1:8088/big", "-r", "0-0"]))?;
+    // Twice over one connection.
+    let url = "http://localhost:8088/big";
+    let got = curl(s, &["-w", "%{stderr}%{num_connects} ", url, url])?;
+    same("connections", String::from_utf8_lossy(&got.stderr).trim().to_owned(), "1 0".to_owned())?;
+    let (first, second) = got.stdout.split_at(got.stdout.len() / 2);
+    for body in [first, second] {
+        same("hash", hex(&Sha256::digest(body)), content_hash(BIG))?;
+    }
+    let part = curl(s, &["-r", "5000000-5000999", "http://[::1]:8088/big"])?;
+    same("a part of it", part.stdout.as_slice(), &content(5_001_000)[5_000_000..])?;
+    let many: Vec<String> =
+        (0..40).flat_map(|_| ["http://127.0.0.1:8088/big".to_owned(), "-o/dev/null".to_owned()]).collect();
+    let words: Vec<&str> = ["-Z", "--parallel-immediate", "-r", "0-99999", "-w", "%{size_download}\n"]
+        .into_iter()
+        .chain(many.iter().map(String::as_str))
+        .collect();
+    let sizes = curl(s, &words)?.text();
+    same("forty at a time", sizes.lines().filter(|line| *line == "100000").count(), 40)?;
+    let none =
+        client(s, "curl", &["-s", "-o", "/dev/null", "-w", "%{http_code}", "http://127.0.0.1:8088/none"]).finish()?;
+    same("a page that is not there", none.text(), "404".to_owned())
+}
+
+fn redis(s: &Session) -> Result<()> {
+    REDIS.serve(s, "store", &["-p", "127.0.0.1:6379:6379"], REDIS_COMMAND)?;
+    let ask = |words: &[&str]| client(s, "redis-cli", words).ok();
+    until(s, "redis", || same("ping", ask(&["ping"])?.text(), "PONG".to_owned()))?;
+    let value = content(5_000_000);
+    same(
+        "set",
+        client(s, "redis-cli", &["-x", "set", "big"]).stdin(Cursor::new(value.clone())).ok()?.text(),
+        "OK".to_owned(),
+    )?;
+    let got = ask(&["--raw", "get", "big"])?.stdout;
+    same("hash", hex(&Sha256::digest(&got[..got.len().saturating_sub(1)])), hex(&Sha256::digest(&value)))?;
+    // Ten thousand commands in one breath, their answers read by the way.
+    let many: String =
+        (0..10_000).map(|at| format!("*3\r\n$3\r\nSET\r\n$5\r\nk{at:04}\r\n$5\r\nv{at:04}\r\n")).collect();
+    let said = client(s, "redis-cli", &["--pipe"]).stdin(Cursor::new(many)).ok()?.text();
+    ensure!(said.contains("errors: 0, replies: 10000"), "redis-cli --pipe: {said}");
+    same("one of them", ask(&["get", "k7777"])?.text(), "v7777".to_owned())?;
+    same("keys", ask(&["dbsize"])?.text(), "10001".to_owned())
+}
+
+fn dns(s: &Session) -> Result<()> {
+    let long: Vec<String> = (0..12).map(|at| format!("\"{}\"", format!("{at:02}").repeat(100))).collect();
+    let long = format!("--txt-record=long.test,{}", long.join(","));
+    let command = ["/usr/sbin/dnsmasq", "-k", "-C", "/dns.conf", long.as_str()];
+    DNS.serve(s, "names", &["-p", "5354:53/udp", "-p", "5354:53/tcp"], &command)?;
+    let dig = |words: &[&str]| -> Result<String> {
+        let said = client(s, "dig", &[&["-p", "5354", "+time=5", "+tries=1"], words].concat()).ok()?.text();
+        ensure!(!said.contains("timed out") && !said.contains("refused"), "dig {words:?}: {said}");
+        Ok(said)
+    };
+    until(s, "dnsmasq", || dig(&["@127.0.0.1", "+short", "a.one.test"]))?;
+    for server in ["@127.0.0.1", "@::1"] {
+        for (question, answer) in [
+            (&["+short", "a.one.test"][..], "10.1.2.3"),
+            (&["+short", "a.one.test", "AAAA"], "fd01::3"),
+            (&["+short", "one.test", "MX"], "10 mail.one.test."),
+            (&["+short", "short.test", "TXT"], "\"a word\""),
+            (&["+short", "+tcp", "a.one.test"], "10.1.2.3"),
+        ] {
+            same(&format!("{server} {question:?}"), dig(&[&[server], question].concat())?, answer.to_owned())?;
+        }
+        // Too long for a datagram: said so there, whole over a stream.
+        let cut = dig(&[server, "+ignore", "+bufsize=512", "long.test", "TXT"])?;
+        ensure!(cut.lines().any(|line| line.contains("flags:") && line.contains(" tc")), "not said to be cut: {cut}");
+        let whole = dig(&[server, "+short", "long.test", "TXT"])?;
+        ensure!(whole.contains(&"11".repeat(100)) && whole.contains(&"00".repeat(100)), "not whole: {whole}");
+    }
+    ensure!(dig(&["@127.0.0.1", "none.nowhere"])?.contains("REFUSED"), "a name that it has nobody to ask for");
+    Ok(())
+}
+
+/// Datagrams of many sizes from both families' loopback to a container and back.
+fn datagrams(s: &Session) -> Result<()> {
+    guard(s)?;
+    s.out(&["create", "--name", "echo", "-p", "7000:7000/udp", BUSYBOX, "/data/meter", "echo", "7000"])?;
+    s.out(&["cp", &s.meter.display().to_string(), "echo:/data/meter"])?;
+    s.out(&["start", "echo"])?;
+    let patience = s.seconds(60);
+    for loopback in [IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()] {
+        crate::rig::world::at_home(move || {
+            let socket = UdpSocket::bind((loopback, 0))?;
+            socket.connect((loopback, 7000))?;
+            socket.set_read_timeout(Some(Duration::from_secs(1)))?;
+            [1, 100, 1400, 1472, 1473, 4000, 9000, 60_000]
+                .into_iter()
+                .try_for_each(|size| there_and_back(&socket, size, patience))
+        })
+        .with_context(|| format!("to {loopback}"))?;
+    }
+    Ok(())
+}
+
+/// The server puts a word in front, its client's address.
+fn there_and_back(socket: &UdpSocket, size: usize, patience: Duration) -> Result<()> {
+    let sent: Vec<u8> = content(size + 7)[7..].to_vec();
+    let end = Instant::now() + patience;
+    let mut heard = vec![0; 65_536];
+    loop {
+        // The server may not have begun yet, and nobody keeps a datagram for it.
+        socket.send(&sent)?;
+        match socket.recv(&mut heard) {
+            // An answer to a shorter one may be late.
+            Ok(length) if heard[..length].ends_with(&sent) && length > size => return Ok(()),
+            Ok(_) | Err(_) if Instant::now() < end => {}
+            Ok(length) => anyhow::bail!("{size} bytes: {length} others came back"),
+            Err(error) => return Err(error).with_context(|| format!("{size} bytes")),
+        }
+    }
+}
+
+const STACK: &str = "
+name: shop
+services:
+  web:
+    image: nginx:test
+    command: [/usr/sbin/nginx, -c, /nginx.conf]
+    ports: ['8089:80']
+    networks: [front]
+    depends_on: { app: { condition: service_healthy } }
+  app:
+    image: bb:latest
+    init: true
+    command: sh -c 'mkdir -p /srv; hostname > /srv/name; exec httpd -f -p 80 -h /srv'
+    networks: [front, back]
+    healthcheck: { test: [CMD, wget, -q, -O, /dev/null, 'http://127.0.0.1/name'], interval: 1s, timeout: 60s, retries: 60 }
+    depends_on: { store: { condition: service_started } }
+  store:
+    image: redis:test
+    command: [/usr/bin/redis-server, --save, '', --protected-mode, 'no', --bind, 0.0.0.0]
+    networks: [back]
+    volumes: ['shelf:/shelf']
+networks: { front: {}, back: {} }
+volumes: { shelf: {} }
+";
+
+fn stack(s: &Session) -> Result<()> {
+    packages::ensure(CLIENTS)?;
+    NGINX.ensure(s)?;
+    REDIS.ensure(s)?;
+    if !s.docker(["compose", "version"]).finish()?.status.success() {
+        compose::plug_in(s)?;
+    }
+    let compose = |words: &[&str]| {
+        let words = [&["compose", "--ansi", "never", "--progress", "plain", "-f", "-"], words].concat();
+        s.docker(words).stdin(Cursor::new(STACK)).within(s.seconds(240)).ok()
+    };
+    let verdict = (|| {
+        compose(&["up", "-d"])?;
+        let page = || Ok(curl(s, &["http://127.0.0.1:8089/app/"])?.text());
+        let first: String = until(s, "the page of a service behind another", page)?;
+        ensure!(!first.is_empty(), "an empty name");
+        compose(&["up", "-d", "--no-recreate", "--scale", "app=2", "app"])?;
+        let both = || {
+            let names: BTreeSet<String> = (0..4).map(|_| page()).collect::<Result<_>>()?;
+            ensure!(names.len() > 1, "all answers come from {names:?}");
+            Ok(names)
+        };
+        let names = until(s, "both of a service that was scaled", both)?;
+        ensure!(names.contains(&first) && names.len() == 2, "{first} and {names:?}");
+        let said = compose(&["exec", "-T", "app", "sh", "-c", "(echo PING; sleep 1) | nc -w 5 store 6379"])?.text();
+        same("what the store says", said.trim(), "+PONG")?;
+        // They share no network.
+        let hidden = compose(&["exec", "-T", "web", "sh", "-c", "ping -c 1 -w 2 store || echo unknown"])?.text();
+        ensure!(hidden.ends_with("unknown"), "web finds the store: {hidden}");
+        let listed = s.lighter(["ports"]).ok()?.text();
+        ensure!(listed.contains("8089") && listed.contains("shop-web-1"), "lighter ports: {listed}");
+        Ok(())
+    })();
+    compose(&["down", "-v"])?;
+    verdict?;
+    let after = client(s, "curl", &["-s", "http://127.0.0.1:8089/"]).finish()?;
+    same("curl's code when it is down", after.status.code(), Some(7))
+}
