@@ -7,7 +7,7 @@ use std::path::Path;
 use rustix::process::{Resource, Rlimit, setrlimit};
 
 /// (path, value); each with whom it is for.
-const SETTINGS: [(&str, &str); 15] = [
+const SETTINGS: [(&str, &str); 16] = [
     // Elasticsearch and others map many files.
     ("/proc/sys/vm/max_map_count", "262144"),
     // File watchers of web tool chains, in many containers at once.
@@ -23,6 +23,9 @@ const SETTINGS: [(&str, &str); 15] = [
     ("/proc/sys/net/ipv4/conf/all/rp_filter", "1"),
     ("/proc/sys/net/ipv4/conf/default/rp_filter", "1"),
     ("/proc/sys/net/core/somaxconn", "4096"),
+    // The link brings rows of 64 KiB; room for two of them is not enough for a program that reads slowly, and what is then
+    // dropped has to be sent again. Containers begin with what the guest has.
+    ("/proc/sys/net/ipv4/tcp_rmem", "4096 1048576 6291456"),
     // Containers share this kernel: its log and addresses are root's.
     ("/proc/sys/kernel/dmesg_restrict", "1"),
     ("/proc/sys/kernel/kptr_restrict", "1"),

@@ -24,6 +24,10 @@ use crate::net::{checksum, datagram, plan};
 pub(super) const SILENCE: Duration = Duration::from_secs(300);
 /// How often an idle guest is asked whether it is still there.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// The same of a guest that closed its window over bytes which were on their way, as one does that has dropped them for want of
+/// memory. smoltcp gives up repeating them then, and begins no probe of the window: it would wait for an update that the guest
+/// has no reason to send.
+const PROBE: Duration = Duration::from_secs(1);
 /// Largest IP packet that the guest's driver is given to cut into segments, in bytes. Not more than the link's MTU: smoltcp
 /// takes a longer one over IPv6 for one that needs fragments, and drops it each time.
 const LARGEST_ROW: NonZeroUsize = NonZeroUsize::new(plan::MTU as usize).expect("it is not zero");
@@ -134,7 +138,11 @@ impl Stack {
 
     /// Sends what can be sent.
     pub fn send(&mut self, now: Instant) {
+        let waits = self.socket().send_queue() > 0;
+        self.socket().set_keep_alive(Some(if waits { PROBE } else { KEEP_ALIVE }));
         while self.interface.poll_egress(now, &mut self.wire, &mut self.sockets) != PollResult::None {}
+        // What the guest acknowledges from here on leaves it idle.
+        self.socket().set_keep_alive(Some(KEEP_ALIVE));
     }
 
     /// When the next round is due although nothing happens.
@@ -306,9 +314,22 @@ pub(super) mod tests {
 
     /// A segment of the guest: sequence number 1000 and on, `options` behind the header.
     pub fn segment(far: SocketAddr, sequence: u32, acknowledged: u32, flags: u8, options: &[u8]) -> Packet {
+        segment_with(far, sequence, acknowledged, flags, u16::MAX, options)
+    }
+
+    fn segment_with(
+        far: SocketAddr,
+        sequence: u32,
+        acknowledged: u32,
+        flags: u8,
+        window: u16,
+        options: &[u8],
+    ) -> Packet {
         let mut segment = [&[0x9c, 0x40][..], &far.port().to_be_bytes(), &sequence.to_be_bytes()].concat();
         segment.extend_from_slice(&acknowledged.to_be_bytes());
-        segment.extend_from_slice(&[(((20 + options.len()) / 4) << 4) as u8, flags, 0xff, 0xff, 0, 0, 0, 0]);
+        segment.extend_from_slice(&[(((20 + options.len()) / 4) << 4) as u8, flags]);
+        segment.extend_from_slice(&window.to_be_bytes());
+        segment.extend_from_slice(&[0; 4]);
         segment.extend_from_slice(options);
         let mut frame = vec![0; ETHERNET];
         frame.extend(datagram::header(plan::GUEST_V4.into(), far.ip(), TCP, segment.len()));
@@ -341,6 +362,40 @@ pub(super) mod tests {
     }
 
     const EVERYTHING: Accepts = Accepts { partial_checksums: true, segments_v4: true, segments_v6: true };
+
+    /// It has no memory for what it promised to take, says so, and has nothing to say when it has memory again.
+    #[test]
+    fn a_guest_that_closes_its_window_over_bytes_on_their_way_is_asked_until_it_opens() {
+        let far = SocketAddr::from(([192, 0, 2, 1], 80));
+        let mut stack = standing(32 << 10, EVERYTHING, Spares::default());
+        stack.socket().send_slice(&[7; 5000]).unwrap();
+        round(&mut stack, 3);
+        let first = stack.sent().pop().unwrap().bytes;
+        let sequence = |frame: &[u8]| u32::from_be_bytes(frame[38..42].try_into().unwrap());
+        stack.receive(segment_with(far, 1001, sequence(&first), 16, 0, &[]));
+        round(&mut stack, 4);
+        // In ten seconds it is asked more than once, with nothing new: a probe, for which an answer is due.
+        let mut asked = 0;
+        for now in (5..10_000_000).step_by(100_000) {
+            round(&mut stack, now);
+            asked += stack
+                .sent()
+                .drain(..)
+                .filter(|frame| sequence(&frame.bytes) == sequence(&first).wrapping_sub(1))
+                .count();
+        }
+        assert!((3..12).contains(&asked), "asked {asked} times");
+        stack.receive(segment(far, 1001, sequence(&first), 16, &[]));
+        round(&mut stack, 10_000_000);
+        let again = stack.sent().pop().expect("it goes on").bytes;
+        assert_eq!((sequence(&again), again.len()), (sequence(&first), first.len()));
+        // Idle again, it is left alone.
+        stack.receive(segment(far, 1001, sequence(&first).wrapping_add(5000), 16, &[]));
+        for now in (10_000_001..70_000_000).step_by(500_000) {
+            round(&mut stack, now);
+        }
+        assert!(stack.sent().is_empty());
+    }
 
     #[test]
     fn n9_rows_of_middling_length_are_counted_with_the_memory_of_long_ones() {
