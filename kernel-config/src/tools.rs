@@ -27,12 +27,15 @@ pub fn all_unpacked(cache: &Path, packages: &[&str]) -> Result<Vec<PathBuf>, Bui
     hold::check_path(cache)?;
     fs::create_dir_all(&tools).map_err(BuildError::io("create", &tools))?;
     let _lock = hold::lock(&tools, &mut PlainLines::new(std::io::stderr()))?;
+    // Whoever had the lock before us may have wanted the same.
+    if targets.iter().all(|target| target.is_dir()) {
+        return Ok(targets);
+    }
     let host = std::env::consts::ARCH;
     let architecture = Architecture::of_host().ok_or(BuildError::UnsupportedHost { host })?;
     let apt = Apt::new(&tools.join("apt"), architecture.debian)?;
     apt.update()?;
     for (package, target) in packages.iter().zip(&targets) {
-        // Whoever had the lock before us may have wanted the same.
         if !target.is_dir() {
             unpack(&apt, &tools, package, target)?;
         }

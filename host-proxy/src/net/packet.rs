@@ -113,6 +113,11 @@ impl Packet {
         &self.frame[self.payload.clone()]
     }
 
+    /// The same, to be changed. Its checksum was verified and is not looked at again.
+    pub fn payload_mut(&mut self) -> &mut [u8] {
+        &mut self.frame[self.payload.clone()]
+    }
+
     /// The frame that it came in, for whoever wants its memory.
     pub fn into_frame(self) -> Vec<u8> {
         self.frame

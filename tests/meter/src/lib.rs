@@ -2,8 +2,9 @@
 //! bulk streams behind an upgrade. Blocking and small, because the same code runs on the host and, as a static
 //! program, in a container beside dockerd. Called by `bench proxy` and by this crate's own program.
 
-/// Many connections at the same time.
+/// Datagrams that must come back.
 pub mod datagrams;
+/// Many connections at the same time.
 pub mod fetch;
 /// Which ports are open.
 pub mod scan;

@@ -101,6 +101,8 @@ pub fn inside(tools: &Tools, wanted: &[String]) -> Result<()> {
 fn network_cases(wanted: &[String]) -> Vec<String> {
     let taken = |name: &str| match wanted {
         [] => UNASKED.contains(&name),
+        // Those that take long want their whole name.
+        wanted if network::ASKED.contains(&name) => wanted.iter().any(|word| word == name),
         wanted => docker::is_wanted(name, wanted),
     };
     network::cases().iter().map(|case| case.name).filter(|name| taken(name)).map(str::to_owned).collect()

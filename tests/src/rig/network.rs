@@ -10,7 +10,7 @@ use super::world::World;
 use crate::docker::{self, Case, Session, network, ports, reach, registry, served};
 
 /// These take minutes, show little that others do not, and run by name only.
-const ASKED: &[&str] = &[
+pub const ASKED: &[&str] = &[
     "net_a_container_fetches_1_gb_by_its_hash",
     "net_idle_connections_live_on_after_ten_minutes",
     "reach_g14_every_port_asked_from_the_guests_own_network",

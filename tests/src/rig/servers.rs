@@ -16,7 +16,7 @@ use crate::process::hex;
 pub const FILES: u16 = 8080;
 /// Reads to the end, then says how many bytes that were, and their hash.
 pub const COUNT: u16 = 7001;
-/// Gives back what comes, as it comes, by TCP and by UDP.
+/// Gives back what comes, as it comes: by TCP at the neighbour's, by UDP at the far end.
 pub const ECHO: u16 = 7007;
 /// Files again, on the host's loopback only.
 pub const LOOPBACK_FILES: u16 = 9090;

@@ -34,7 +34,7 @@ const NARROW: u16 = 1280;
 /// A network that this host cannot reach, and knows it.
 pub const UNREACHABLE: &str = "10.78.0.1";
 
-/// Two namespaces and what serves in them. They go when this is dropped.
+/// Three namespaces and what serves in them. They go when this is dropped.
 pub struct World {
     /// Where lighter runs.
     home: String,

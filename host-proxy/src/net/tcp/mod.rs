@@ -39,6 +39,7 @@ mod open;
 mod reply;
 mod stack;
 mod stock;
+mod window;
 
 pub use inbox::{Letterbox, inbox};
 pub use inward::{inward, reset};
