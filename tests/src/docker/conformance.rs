@@ -153,7 +153,8 @@ fn import(s: &Session) -> Result<()> {
 
 /// The suite's own arguments.
 fn arguments(s: &Session, socket: &str) -> Vec<String> {
-    let [deadline, budget] = [s.seconds(120), budget(s)].map(|time| time.as_secs().to_string());
+    // A gigabyte is committed without a word meanwhile, on an emulated processor too.
+    let [deadline, budget] = [s.seconds(300), budget(s)].map(|time| time.as_secs().to_string());
     let bulk = bulk(s).to_string();
     let fixed = ["--socket", socket, "--image", BUSYBOX, "--deadline", &deadline, "--budget", &budget, "--bulk", &bulk];
     let quick: &[&str] = if is_quick(s) { QUICK } else { &[] };
