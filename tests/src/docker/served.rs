@@ -2,8 +2,9 @@
 //! redis-cli, dnsmasq by dig, and a compose stack whose services find each other by name. Like those of `network`, these cases
 //! run only with the daemon in a namespace that the rig made.
 
+mod image;
+
 use std::collections::BTreeSet;
-use std::fs;
 use std::io::Cursor;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::path::Path;
@@ -12,12 +13,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use sha2::{Digest, Sha256};
 
-use super::{BUSYBOX, Case, Session, busybox_tree, same, tar_of};
+use super::{BUSYBOX, Case, Session, same};
 use crate::clients::compose;
 use crate::packages::{self, Package};
 use crate::process::{Finished, Run, hex};
 use crate::rig::servers::content;
 use crate::rig::world::{guard, program_at_home};
+use image::{BIG, DNS, NGINX, NGINX_COMMAND, REDIS, REDIS_COMMAND};
 
 /// The cases of this file.
 pub fn cases() -> Vec<Case> {
@@ -37,108 +39,6 @@ const CLIENTS: &[Package] = &[
     Package { name: "bind9-dnsutils", probe: "dig" },
 ];
 
-/// An image: its name, the packages that its programs and their libraries come from, and other files.
-struct Image {
-    name: &'static str,
-    packages: &'static [&'static str],
-    files: &'static [(&'static str, &'static str)],
-    /// A file of this many bytes of [`content`].
-    big: Option<(&'static str, usize)>,
-}
-
-const NGINX: Image = Image {
-    name: "nginx:test",
-    packages: &["libc6", "nginx", "libcrypt1", "libpcre2-8-0", "libssl3t64", "libzstd1", "zlib1g"],
-    files: &[
-        ("nginx.conf", NGINX_CONF),
-        ("etc/group", "root:x:0:\n"),
-        ("var/log/nginx/none", ""),
-        ("var/lib/nginx/none", ""),
-    ],
-    big: Some(("srv/big", BIG)),
-};
-const BIG: usize = 20_000_000;
-const NGINX_CONF: &str = "user root;
-daemon off;
-worker_processes 1;
-pid /tmp/nginx.pid;
-error_log stderr;
-events { worker_connections 512; }
-http {
-  access_log off;
-  sendfile on;
-  server {
-    listen 80;
-    root /srv;
-    location /app/ {
-      resolver 127.0.0.11 valid=1s ipv6=off;
-      set $app app;
-      proxy_pass http://$app:80/name;
-    }
-  }
-}
-";
-const NGINX_COMMAND: &[&str] = &["/usr/sbin/nginx", "-c", "/nginx.conf"];
-
-const REDIS: Image = Image {
-    name: "redis:test",
-    packages: &[
-        "libc6",
-        "redis-tools",
-        "redis-server",
-        "libatomic1",
-        "libcap2",
-        "libgcc-s1",
-        "libjemalloc2",
-        "liblzf1",
-        "libssl3t64",
-        "libstdc++6",
-        "libsystemd0",
-        "libzstd1",
-        "zlib1g",
-    ],
-    files: &[],
-    big: None,
-};
-const REDIS_COMMAND: &[&str] = &["/usr/bin/redis-server", "--save", "", "--protected-mode", "no", "--bind", "0.0.0.0"];
-
-const DNS: Image = Image {
-    name: "dns:test",
-    packages: &[
-        "libc6",
-        "dnsmasq-base",
-        "libcap2",
-        "libdbus-1-3",
-        "libgcc-s1",
-        "libgmp10",
-        "libhogweed6t64",
-        "libidn2-0",
-        "libjansson4",
-        "libmnl0",
-        "libnetfilter-conntrack3",
-        "libnettle8t64",
-        "libnfnetlink0",
-        "libnftables1",
-        "libnftnl11",
-        "libsystemd0",
-        "libunistring5",
-        "libxtables12",
-    ],
-    files: &[("dns.conf", DNS_CONF), ("etc/group", "root:x:0:\n"), ("etc/hosts", "127.0.0.1 localhost\n")],
-    big: None,
-};
-/// Long text makes an answer that no datagram of a resolver holds.
-const DNS_CONF: &str = "no-resolv
-no-hosts
-user=root
-group=root
-pid-file
-address=/one.test/10.1.2.3
-address=/one.test/fd01::3
-mx-host=one.test,mail.one.test,10
-txt-record=short.test,\"a word\"
-";
-
 /// Brings what these cases unpack and install to this host, for a rig that has no way out.
 pub fn fetch(cache: &Path) -> Result<()> {
     packages::ensure(CLIENTS)?;
@@ -147,44 +47,6 @@ pub fn fetch(cache: &Path) -> Result<()> {
         lighter_image::tools::all_unpacked(cache, image.packages)?;
     }
     Ok(())
-}
-
-impl Image {
-    /// Makes the image unless it is there.
-    fn ensure(&self, s: &Session) -> Result<()> {
-        guard(s)?;
-        if s.docker(["image", "inspect", self.name]).finish()?.status.success() {
-            return Ok(());
-        }
-        let tree = tempfile::tempdir()?;
-        busybox_tree(&s.busybox, tree.path())?;
-        // Where Debian's base files have them lead.
-        for (link, target) in [("lib64", "usr/lib64"), ("lib", "usr/lib")] {
-            std::os::unix::fs::symlink(target, tree.path().join(link))?;
-        }
-        for package in lighter_image::tools::all_unpacked(&s.cache, self.packages)? {
-            Run::new("cp").args(["-a"]).args([package.join("usr"), tree.path().to_owned()]).ok()?;
-        }
-        for folder in ["usr/share/doc", "usr/share/man", "usr/share/locale", "usr/lib/x86_64-linux-gnu/gconv"] {
-            drop(fs::remove_dir_all(tree.path().join(folder)));
-        }
-        for (path, text) in self.files {
-            let path = tree.path().join(path);
-            fs::create_dir_all(path.parent().context("a file has a folder")?)?;
-            fs::write(path, text)?;
-        }
-        if let Some((path, length)) = self.big {
-            fs::create_dir_all(tree.path().join("srv"))?;
-            fs::write(tree.path().join(path), content(length))?;
-        }
-        s.docker(["import", "-", self.name]).stdin(Cursor::new(tar_of(tree.path())?)).ok().map(drop)
-    }
-
-    fn serve(&self, s: &Session, name: &str, options: &[&str], command: &[&str]) -> Result<()> {
-        packages::ensure(CLIENTS)?;
-        self.ensure(s)?;
-        s.out(&[&["run", "-d", "--name", name], options, &[self.name], command].concat()).map(drop)
-    }
 }
 
 /// Asks until what comes is good: a server needs a moment to begin, more of it on a slow machine.
