@@ -1,6 +1,6 @@
 //! How much memory of a process is its own: anonymous pages of every mapping but the guest's RAM. Pages of its program's
 //! file count for nobody: they are private or not by whether another process of that program happens to run, and clean or
-//! dirty by whether the file has just been written.
+//! dirty by whether the file has just been written. Memory that is shared by a descriptor is not counted either.
 
 use anyhow::{Context, Result};
 
