@@ -79,6 +79,12 @@ impl Run {
         self
     }
 
+    /// Without the proxies of whoever runs this: what is asked here is on this host or in a made-up world.
+    pub fn without_proxies(self) -> Self {
+        let names = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"];
+        names.into_iter().fold(self, |run, name| run.without_env(name).without_env(name.to_lowercase()))
+    }
+
     /// Runs in a directory.
     pub fn dir(mut self, dir: impl AsRef<Path>) -> Self {
         self.command.current_dir(dir);

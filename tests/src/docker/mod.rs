@@ -74,9 +74,8 @@ impl Session {
 
     /// Environment, working folder and deadline for any program of this session.
     pub fn dress(&self, run: Run) -> Run {
-        let proxies = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"];
-        let run = proxies.into_iter().fold(run, |run, name| run.without_env(name).without_env(name.to_lowercase()));
-        run.env("LIGHTER_HOME", self.dir.join("home"))
+        run.without_proxies()
+            .env("LIGHTER_HOME", self.dir.join("home"))
             .env("DOCKER_CONFIG", self.dir.join("docker"))
             .env("HOME", &self.dir)
             .env("LIGHTER_CACHE", &self.cache)

@@ -63,9 +63,7 @@ fn until<T>(s: &Session, what: &str, mut ask: impl FnMut() -> Result<T>) -> Resu
 
 /// A client on the host.
 fn client(s: &Session, program: &str, words: &[&str]) -> Run {
-    let proxies = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"];
-    let run = program_at_home(program).args(words).within(s.seconds(120));
-    proxies.into_iter().fold(run, |run, name| run.without_env(name).without_env(name.to_lowercase()))
+    program_at_home(program).args(words).without_proxies().within(s.seconds(120))
 }
 
 fn curl(s: &Session, words: &[&str]) -> Result<Finished> {
