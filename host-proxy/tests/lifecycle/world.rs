@@ -2,7 +2,7 @@
 
 use lighter_protocol::EngineSettings;
 
-use crate::lab::{Lab, Said};
+use crate::lab::{Lab, Said, eventually};
 
 const PROXY: &str = "http://me:secret@127.0.0.1:3128";
 
@@ -94,8 +94,11 @@ cases! {
             said.push(lab.lighter(words));
         }
         lab.ask("GET", "/containers/json");
-        let log = std::fs::read_to_string(lab.profile().join("daemon.log")).unwrap();
-        assert!(log.contains("pulls and builds go through http://127.0.0.1:3128") && log.contains("not valid TOML"), "{log}");
+        // The log's writer is behind the answer.
+        let read = || std::fs::read_to_string(lab.profile().join("daemon.log")).unwrap();
+        eventually("the refusal is in the log", || read().contains("not valid TOML"));
+        let log = read();
+        assert!(log.contains("pulls and builds go through http://127.0.0.1:3128"), "{log}");
         assert!(!log.contains("secret"), "{log}");
         let kept = std::fs::read_dir(lab.profile()).unwrap().flatten().filter(|file| file.file_name() != "config.toml");
         for file in kept.filter(|file| file.metadata().unwrap().len() < 1 << 20 && file.file_type().unwrap().is_file()) {

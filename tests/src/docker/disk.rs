@@ -55,7 +55,18 @@ impl<'a> Other<'a> {
 
     fn start(&self, more: &[&str]) -> Result<()> {
         let words = ["start", "--engine", self.s.engine, "--cpus", self.s.cpus, "--memory", "1", "--activate=false"];
-        self.lighter(&[&words, more].concat()).ok().map(drop)
+        self.lighter(&[&words, more].concat()).ok().with_context(|| self.last_words()).map(drop)
+    }
+
+    /// The ends of its logs, which go with it.
+    fn last_words(&self) -> String {
+        let end = |name: &str| {
+            let text = std::fs::read(self.folder().join(name)).unwrap_or_default();
+            let text = String::from_utf8_lossy(&text).into_owned();
+            let lines: Vec<&str> = text.lines().collect();
+            format!("end of {name}:\n{}", lines[lines.len().saturating_sub(20)..].join("\n"))
+        };
+        format!("{}\n{}\n", end("console.log"), end("daemon.log"))
     }
 
     /// What a script says that runs in the guest.
@@ -104,8 +115,10 @@ fn grows(s: &Session) -> Result<()> {
     let after = size()?;
     ensure!((1850..=2048).contains(&after), "the disk went from {before} to {after} MiB, expected nearly 2048");
     same("after growing", other.guest(&compare("/data/kept"))?, "same".to_owned())?;
-    // The new part takes data too: more than the old disk could hold beside what is there.
-    other.guest("dd if=/dev/zero of=/data/new bs=1M count=1100 && sync && rm /data/new")?;
+    // The new part takes data too: a file that the old disk could not hold beside what is there, written at its end.
+    other.guest(
+        "fallocate -l 1100m /data/new && dd if=/dev/zero of=/data/new bs=1M seek=1084 count=16 conv=notrunc,fsync && rm /data/new",
+    )?;
     other.stop()?;
     other.is_sound()?;
     other.start(&[])?;

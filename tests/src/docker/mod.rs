@@ -196,6 +196,17 @@ pub fn is_wanted(name: &str, wanted: &[String]) -> bool {
     wanted.is_empty() || wanted.iter().any(|part| name.contains(part.as_str()))
 }
 
+/// A long reason without its middle: it begins with what was done, and ends with why that failed.
+fn both_ends(text: &str) -> String {
+    const KEPT: usize = 400;
+    let chars: Vec<char> = text.chars().collect();
+    if chars.len() <= 2 * KEPT {
+        return text.to_owned();
+    }
+    let (head, tail) = (&chars[..KEPT], &chars[chars.len() - KEPT..]);
+    format!("{} … {}", head.iter().collect::<String>(), tail.iter().collect::<String>())
+}
+
 /// Runs the cases of every rig.
 pub fn run_all(session: &Session, rig: &str, wanted: &[String]) -> Result<()> {
     run_cases(session, rig, all(), wanted)
@@ -220,7 +231,7 @@ pub fn run_cases(session: &Session, rig: &str, cases: Vec<Case>, wanted: &[Strin
                 println!("{rig}: {:<44} FAILED {seconds:6.1} s\n    {error:#}", case.name);
                 // On one line, so that the kvm rig's console carries it out of the emulated machine.
                 let why: String = format!("{error:#}").split_whitespace().collect::<Vec<_>>().join(" ");
-                failed.push(format!("{} ({})", case.name, why.chars().take(400).collect::<String>()));
+                failed.push(format!("{} ({})", case.name, both_ends(&why)));
             }
         }
     }
