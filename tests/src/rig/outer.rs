@@ -34,8 +34,8 @@ const MODULES: &[&str] = &[
 /// The line that ends a run inside the machine.
 const RESULT: &str = "RIG-RESULT ";
 
-/// How long QEMU may not run at all. In a machine that lives, somebody wakes up each second.
-const STILL: Duration = Duration::from_secs(60);
+/// How long the machine may not be heard of. In one that lives, somebody writes to its second serial port each second.
+const STILL: Duration = Duration::from_secs(120);
 
 /// The machine itself ended before its command did: its own kernel or QEMU's emulation of nested virtualisation gave up.
 #[derive(Debug)]
@@ -78,18 +78,23 @@ impl Outer {
         qemu.args([
             "-append",
             "console=ttyS0 reboot=t panic=-1 quiet",
-            "-nographic",
+            "-display",
+            "none",
+            "-monitor",
+            "none",
             "-no-reboot",
             "-nic",
             "none",
             "-virtfs",
         ]);
         qemu.arg("local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap");
+        let pulse = scratch.path().join("pulse");
+        qemu.args(["-serial", "stdio", "-serial"]).arg(format!("file:{}", pulse.display()));
         qemu.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
         let mut child = qemu.spawn().context("cannot run qemu-system-x86_64")?;
         let output = child.stdout.take().context("no pipe from QEMU")?;
         let reader = std::thread::spawn(move || relay(output));
-        let ended = watch(&mut child, deadline).context("the emulated machine");
+        let ended = watch(&mut child, &pulse, deadline).context("the emulated machine");
         let lines = reader.join().map_err(|_| anyhow::anyhow!("the console reader panicked"))?;
         let ended = ended?;
         match lines.iter().rev().find_map(|line| line.strip_prefix(RESULT)) {
@@ -124,19 +129,19 @@ impl Outer {
     }
 }
 
-/// Waits for QEMU's end, and says how it ended. A machine whose timer has gone missing in the emulation stands still for ever,
-/// and with it every deadline in there: it is killed, as if it had ended by itself.
-fn watch(child: &mut Child, deadline: Duration) -> Result<String> {
+/// Waits for QEMU's end, and says how it ended. QEMU's emulation of nested virtualisation can lose an interrupt, and then
+/// the machine stands still for ever, idle or busy with nothing, and with it every deadline in there: it is killed, as if it
+/// had ended by itself.
+fn watch(child: &mut Child, pulse: &Path, deadline: Duration) -> Result<String> {
     let end = Instant::now() + deadline;
-    let (mut ran, mut since) = (0, Instant::now());
+    let (mut beats, mut since) = (0, Instant::now());
     loop {
         if let Some(status) = child.try_wait()? {
             return Ok(status.to_string());
         }
-        let now = nanoseconds(child.id());
-        // Nothing is said on a kernel that does not count.
-        if now == 0 || now != ran {
-            (ran, since) = (now, Instant::now());
+        let now = fs::metadata(pulse).map_or(0, |file| file.len());
+        if now != beats {
+            (beats, since) = (now, Instant::now());
         }
         let over = Instant::now() >= end;
         if over || since.elapsed() >= STILL {
@@ -148,15 +153,6 @@ fn watch(child: &mut Child, deadline: Duration) -> Result<String> {
         }
         std::thread::sleep(Duration::from_millis(100));
     }
-}
-
-/// How long all threads of a process have run; 0 if that cannot be known.
-fn nanoseconds(pid: u32) -> u64 {
-    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
-    let ran = |task: fs::DirEntry| {
-        fs::read_to_string(task.path().join("schedstat")).ok()?.split(' ').next()?.parse::<u64>().ok()
-    };
-    tasks.filter_map(ran).sum()
 }
 
 fn init_script(command: &str) -> String {
@@ -176,7 +172,7 @@ fn init_script(command: &str) -> String {
         $B cp -a /new/etc /new/run/etc; $B mount -o bind /new/run/etc /new/etc\n\
         $B ip link set lo up\n";
     script += "export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp TMPDIR=/tmp\n";
-    script += "while :; do $B sleep 1; done &\n";
+    script += "while :; do echo > /dev/ttyS1; $B sleep 1; done &\n";
     script += &format!("$B chroot /new /bin/sh -c '{}'\n", command.replace('\'', "'\\''"));
     script += &format!("code=$?; echo; echo {RESULT}$code; $B sync; $B reboot -f\n");
     script
