@@ -76,9 +76,7 @@ impl Apt {
 
     /// What the indexes say of the newest version of each package, in the order of `names`.
     pub fn resolve(&self, names: &[&str]) -> Result<Vec<Candidate>, BuildError> {
-        let text = command::output(self.command().args(["download", "--print-uris"]).args(names), CURE)?;
-        let text = String::from_utf8_lossy(&text);
-        let found = text.lines().filter(|line| line.starts_with('\'')).map(parse_uri).collect::<Result<Vec<_>, _>>()?;
+        let found = self.candidates(self.command().args(["download", "--print-uris"]).args(names))?;
         let of_name = |name: &&str| {
             found
                 .iter()
@@ -87,6 +85,18 @@ impl Apt {
                 .ok_or_else(|| BuildError::NoPackage { name: (*name).to_owned() })
         };
         names.iter().map(of_name).collect()
+    }
+
+    /// The same of `name` and of everything that it depends on, recommendations left out.
+    pub fn closure(&self, name: &str) -> Result<Vec<Candidate>, BuildError> {
+        let words = ["install", "--print-uris", "--yes", "--no-install-recommends", name];
+        self.candidates(self.command().args(words))
+    }
+
+    fn candidates(&self, command: &mut std::process::Command) -> Result<Vec<Candidate>, BuildError> {
+        let text = command::output(command, CURE)?;
+        let text = String::from_utf8_lossy(&text);
+        text.lines().filter(|line| line.starts_with('\'')).map(parse_uri).collect()
     }
 
     /// Downloads what is not there yet, checks every file against the index, and answers the paths in the same order.

@@ -19,40 +19,70 @@ pub fn unpacked(cache: &Path, package: &str) -> Result<PathBuf, BuildError> {
 
 /// The same of several, in the same order; the archive's indexes are fetched once for those that are not there yet.
 pub fn all_unpacked(cache: &Path, packages: &[&str]) -> Result<Vec<PathBuf>, BuildError> {
-    let tools = cache.join("tools");
-    let targets: Vec<PathBuf> = packages.iter().map(|package| tools.join(package)).collect();
-    if targets.iter().all(|target| target.is_dir()) {
-        return Ok(targets);
+    let targets: Vec<PathBuf> = packages.iter().map(|package| tools(cache).join(package)).collect();
+    let are_there = || targets.iter().all(|target| target.is_dir());
+    unless(are_there, cache, |apt| {
+        for (package, target) in packages.iter().zip(&targets) {
+            if !target.is_dir() {
+                let mut deb = fetch(apt, package)?;
+                if let Some(real) = stands_for(&deb, package)? {
+                    deb = fetch(apt, &real)?;
+                }
+                unpack(&[deb], target)?;
+            }
+        }
+        Ok(())
+    })?;
+    Ok(targets)
+}
+
+/// A directory with the content of `package` and of all that it depends on, its own C library too, in one tree.
+/// No package's script has run: a program in it is started by the dynamic loader in there, and told where its files are.
+pub fn whole(cache: &Path, package: &str) -> Result<PathBuf, BuildError> {
+    let target = tools(cache).join(format!("{package}+dependencies"));
+    unless(|| target.is_dir(), cache, |apt| unpack(&apt.fetch(&apt.closure(package)?)?, &target))?;
+    Ok(target)
+}
+
+fn tools(cache: &Path) -> PathBuf {
+    cache.join("tools")
+}
+
+/// Calls `fetch` with an apt whose indexes are fresh, unless what it is to fetch is there; one process at a time does.
+fn unless(
+    is_there: impl Fn() -> bool,
+    cache: &Path,
+    fetch: impl FnOnce(&Apt) -> Result<(), BuildError>,
+) -> Result<(), BuildError> {
+    if is_there() {
+        return Ok(());
     }
+    let tools = tools(cache);
     hold::check_path(cache)?;
     fs::create_dir_all(&tools).map_err(BuildError::io("create", &tools))?;
     let _lock = hold::lock(&tools, &mut PlainLines::new(std::io::stderr()))?;
     // Whoever had the lock before us may have wanted the same.
-    if targets.iter().all(|target| target.is_dir()) {
-        return Ok(targets);
+    if is_there() {
+        return Ok(());
     }
     let host = std::env::consts::ARCH;
     let architecture = Architecture::of_host().ok_or(BuildError::UnsupportedHost { host })?;
     let apt = Apt::new(&tools.join("apt"), architecture.debian)?;
     apt.update()?;
-    for (package, target) in packages.iter().zip(&targets) {
-        if !target.is_dir() {
-            unpack(&apt, &tools, package, target)?;
-        }
-    }
-    Ok(targets)
+    fetch(&apt)
 }
 
-fn unpack(apt: &Apt, tools: &Path, package: &str, target: &Path) -> Result<(), BuildError> {
-    let mut deb = fetch(apt, package)?;
-    if let Some(real) = stands_for(&deb, package)? {
-        deb = fetch(apt, &real)?;
-    }
-    let fresh = tools.join(format!("{package}.new"));
+/// Makes `target` of what the packages hold, or not at all.
+fn unpack(debs: &[PathBuf], target: &Path) -> Result<(), BuildError> {
+    let mut fresh = target.as_os_str().to_owned();
+    fresh.push(".new");
+    let fresh = PathBuf::from(fresh);
     if fresh.exists() {
         fs::remove_dir_all(&fresh).map_err(BuildError::io("remove", &fresh))?;
     }
-    command::output(command::command("dpkg-deb").arg("-x").arg(&deb).arg(&fresh), CURE)?;
+    for deb in debs {
+        command::output(command::command("dpkg-deb").arg("-x").arg(deb).arg(&fresh), CURE)?;
+    }
     fs::rename(&fresh, target).map_err(BuildError::io("create", target))
 }
 

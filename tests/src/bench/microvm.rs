@@ -18,7 +18,7 @@ use super::{exit_reasons, median, private_memory};
 use crate::process::{Run, wait};
 use crate::rig::outer::Outer;
 use crate::rig::software;
-use crate::rig::tools::{self, Tools};
+use crate::rig::tools::Tools;
 
 /// What the agent's console lines begin with.
 const MARK: &str = "agent: ";
@@ -32,7 +32,7 @@ const GUESTS_OWN: &str = "guest_exits";
 
 /// Runs the comparison in the outer machine and prints it.
 pub fn compare(tools: &Tools, rounds: u32) -> Result<Value> {
-    let outer = Outer { kernel_tree: tools::outer_kernel(&tools.cache)?, busybox: tools.busybox.clone(), memory: 6144 };
+    let outer = Outer::of(tools)?;
     let binary = crate::products::this_program()?;
     let command = format!("{} inside-bench {} --rounds {rounds}", binary.display(), tools.flags());
     let lines = outer.run(&command, Duration::from_secs(30 * 60))?;

@@ -45,8 +45,7 @@ const UNASKED: &[&str] = &[
 /// Boots the outer machine and runs the cases in it. A machine that dies under its cases is started anew for those that
 /// have not passed yet; a case that fails is never tried again.
 pub fn run(tools: &Tools, wanted: &[String]) -> Result<()> {
-    let outer =
-        Outer { kernel_tree: super::tools::outer_kernel(&tools.cache)?, busybox: tools.busybox.clone(), memory: 6144 };
+    let outer = Outer::of(tools)?;
     let binary = crate::products::this_program()?;
     let asked = |name: &str| !wanted.is_empty() || !ASKED.contains(&name);
     let mut left: Vec<String> =

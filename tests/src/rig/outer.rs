@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::tools::{self, Tools};
 use crate::process::Run;
 
 /// Kernel modules in load order, as Debian names them.
@@ -55,25 +56,36 @@ impl std::error::Error for Died {}
 
 /// What the outer machine boots.
 pub struct Outer {
+    /// QEMU with all that it needs, in one tree.
+    qemu: PathBuf,
     /// Folder with the kernel package's tree (`boot/vmlinuz-*`, `lib/modules/*`).
-    pub kernel_tree: PathBuf,
+    kernel_tree: PathBuf,
     /// A static busybox.
-    pub busybox: PathBuf,
-    /// RAM in MiB.
-    pub memory: u32,
+    busybox: PathBuf,
 }
 
+/// RAM in MiB.
+const MEMORY: u32 = 6144;
+
 impl Outer {
+    /// Finds or fetches what it is made of.
+    pub fn of(tools: &Tools) -> Result<Self> {
+        // QEMU is of the guest's Debian release, not the host's: QEMU 7.2's machine stood still within minutes when it had much
+        // to do. A later one lets interrupts in behind an `sti` at which 7.2 could lose them.
+        let [qemu, kernel_tree] = [tools::outer_qemu(&tools.cache)?, tools::outer_kernel(&tools.cache)?];
+        Ok(Self { qemu, kernel_tree, busybox: tools.busybox.clone() })
+    }
+
     /// Boots, runs `command` (one shell line) in this host's root as root, prints its output lines as they come, and
     /// returns them. Fails if the command does or the machine does not end within `deadline`.
     pub fn run(&self, command: &str, deadline: Duration) -> Result<Vec<String>> {
         let scratch = tempfile::tempdir()?;
         let initramfs = self.initramfs(scratch.path(), command)?;
         let kernel = first(&self.kernel_tree.join("boot"), "vmlinuz-")?;
-        let mut qemu = Command::new("qemu-system-x86_64");
+        let mut qemu = self.emulator();
         // One CPU: with two, QEMU's TCG threads can deliver the breakpoint that guards a rewrite of kernel code after the rewrite
         // is over, which Linux answers with an oops, and KVM rewrites code whenever a machine comes or goes.
-        qemu.args(["-accel", "tcg,thread=multi", "-smp", "1", "-cpu", "max", "-m"]).arg(self.memory.to_string());
+        qemu.args(["-accel", "tcg,thread=multi", "-smp", "1", "-cpu", "max", "-m"]).arg(MEMORY.to_string());
         qemu.arg("-kernel").arg(kernel).arg("-initrd").arg(initramfs);
         qemu.args([
             "-append",
@@ -91,7 +103,7 @@ impl Outer {
         let pulse = scratch.path().join("pulse");
         qemu.args(["-serial", "stdio", "-serial"]).arg(format!("file:{}", pulse.display()));
         qemu.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
-        let mut child = qemu.spawn().context("cannot run qemu-system-x86_64")?;
+        let mut child = qemu.spawn().context("cannot run QEMU")?;
         let output = child.stdout.take().context("no pipe from QEMU")?;
         let reader = std::thread::spawn(move || relay(output));
         let ended = watch(&mut child, &pulse, deadline).context("the emulated machine");
@@ -105,6 +117,17 @@ impl Outer {
             }
             None => Err(Died { ended, lines }.into()),
         }
+    }
+
+    /// QEMU, started by the dynamic loader of its own tree.
+    fn emulator(&self) -> Command {
+        let libraries = self.qemu.join("usr/lib/x86_64-linux-gnu");
+        let modules = libraries.join("qemu");
+        let data = self.qemu.join("usr/share");
+        let mut qemu = Command::new(self.qemu.join("usr/lib64/ld-linux-x86-64.so.2"));
+        qemu.arg("--library-path").arg(&libraries).arg(self.qemu.join("usr/bin/qemu-system-x86_64"));
+        qemu.env("QEMU_MODULE_DIR", modules).arg("-L").arg(data.join("qemu")).arg("-L").arg(data.join("seabios"));
+        qemu
     }
 
     fn initramfs(&self, scratch: &Path, command: &str) -> Result<PathBuf> {

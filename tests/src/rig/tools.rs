@@ -87,3 +87,8 @@ fn buildx(cache: &Path) -> Result<PathBuf> {
 pub fn outer_kernel(cache: &Path) -> Result<PathBuf> {
     Ok(lighter_image::tools::unpacked(cache, "linux-image-amd64")?)
 }
+
+/// The outer machine's QEMU, with all that it needs in one tree.
+pub fn outer_qemu(cache: &Path) -> Result<PathBuf> {
+    Ok(lighter_image::tools::whole(cache, "qemu-system-x86")?)
+}
