@@ -18,6 +18,10 @@ const PATIENCE: u32 = 4;
 /// How often the outer machine is started anew when it dies by itself, which emulated SVM does now and then.
 const LIVES: u32 = 12;
 
+/// What one machine may take for its cases: those of every run, and whatever is named.
+const EVERY_RUN: Duration = Duration::from_secs(60 * 60);
+const BY_NAME: Duration = Duration::from_secs(150 * 60);
+
 /// Cases of every rig that run here by name only: they take minutes, and what they show is the daemon's or the client's work,
 /// which does not know what runs the guest; the software rig shows it in every run.
 const ASKED: &[&str] = &[
@@ -65,7 +69,7 @@ pub fn run(tools: &Tools, wanted: &[String]) -> Result<()> {
     for life in 1..=LIVES {
         let command =
             format!("{} inside {} {}", binary.display(), tools.flags(), [&left[..], &dotted[..]].concat().join(" "));
-        let died = match outer.run(&command, Duration::from_secs(60 * 60)) {
+        let died = match outer.run(&command, if wanted.is_empty() { EVERY_RUN } else { BY_NAME }) {
             Ok(_) => return Ok(()),
             Err(error) => error.downcast::<Died>()?,
         };
