@@ -76,7 +76,9 @@ impl Apt {
 
     /// What the indexes say of the newest version of each package, in the order of `names`.
     pub fn resolve(&self, names: &[&str]) -> Result<Vec<Candidate>, BuildError> {
-        let found = self.candidates(self.command().args(["download", "--print-uris"]).args(names))?;
+        let text = command::output(self.command().args(["download", "--print-uris"]).args(names), CURE)?;
+        let text = String::from_utf8_lossy(&text);
+        let found = text.lines().filter(|line| line.starts_with('\'')).map(parse_uri).collect::<Result<Vec<_>, _>>()?;
         let of_name = |name: &&str| {
             found
                 .iter()
@@ -90,13 +92,11 @@ impl Apt {
     /// The same of `name` and of everything that it depends on, recommendations left out.
     pub fn closure(&self, name: &str) -> Result<Vec<Candidate>, BuildError> {
         let words = ["install", "--print-uris", "--yes", "--no-install-recommends", name];
-        self.candidates(self.command().args(words))
-    }
-
-    fn candidates(&self, command: &mut std::process::Command) -> Result<Vec<Candidate>, BuildError> {
-        let text = command::output(command, CURE)?;
+        let text = command::output(self.command().args(words), CURE)?;
         let text = String::from_utf8_lossy(&text);
-        text.lines().filter(|line| line.starts_with('\'')).map(parse_uri).collect()
+        // In this answer the digests are MD5, so the names alone are taken from it.
+        let names: Vec<&str> = text.lines().filter_map(named_file).collect();
+        self.resolve(&names)
     }
 
     /// Downloads what is not there yet, checks every file against the index, and answers the paths in the same order.
@@ -186,6 +186,12 @@ Acquire::Retries "3";
     )
 }
 
+/// The package's name in a line that begins with `'URI' name_version_arch.deb`.
+fn named_file(line: &str) -> Option<&str> {
+    let file = line.strip_prefix('\'')?.split_whitespace().nth(1)?;
+    file.split('_').next()
+}
+
 /// One line of `apt-get download --print-uris`: `'URI' name_version_arch.deb size SHA256:digest`.
 fn parse_uri(line: &str) -> Result<Candidate, BuildError> {
     let parse = || {
@@ -229,6 +235,12 @@ mod tests {
         assert_eq!(candidate.package.version, "1:1.3.dfsg+really1.3.1-1");
         assert_eq!((candidate.package.size, candidate.package.sha256), (88720, digest));
         assert_eq!(candidate.file, "zlib1g_1%3a1.3.dfsg+really1.3.1-1_amd64.deb");
+    }
+
+    #[test]
+    fn names_are_read_whatever_the_digest_is() {
+        assert_eq!(named_file(&line("49432", "MD5Sum:8c82")), Some("zlib1g"));
+        assert_eq!(named_file("Reading package lists..."), None);
     }
 
     #[test]

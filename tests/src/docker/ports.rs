@@ -9,10 +9,10 @@ use anyhow::{Context, Result, bail, ensure};
 use sha2::{Digest, Sha256};
 
 use super::network::restart;
-use super::{BUSYBOX, Case, Session, same};
-use crate::process::hex;
+use super::{BUSYBOX, Case, Session, reach, same};
+use crate::process::{Run, hex};
 use crate::rig::servers::{OPEN_FILES, content, content_hash};
-use crate::rig::world::{HOST, SERVER, at_home, at_the_neighbours, guard, program_at_home};
+use crate::rig::world::{HOST, SERVER, at_home, at_the_neighbours, daemon, guard, program_at_home};
 
 /// The cases of this file.
 pub fn cases() -> Vec<Case> {
@@ -23,6 +23,8 @@ pub fn cases() -> Vec<Case> {
         Case { name: "ports_h11_refusals_reach_docker_run", run: refusals },
         Case { name: "ports_h11_ranges_and_dynamic_ports_find_a_free_one", run: free_ones },
         Case { name: "ports_close_on_stop_rm_and_a_crash_of_dockerd", run: closing },
+        Case { name: "ports_x1_go_and_come_with_lighter_itself", run: with_lighter },
+        Case { name: "ports_h11_a_port_below_1024_without_the_right_to_it_fails_by_name", run: no_right },
         Case { name: "ports_as_asked_are_reached_by_neighbours_who_keep_their_address", run: as_asked },
         Case { name: "ports_without_a_network_fail_by_name", run: no_network },
     ]
@@ -245,6 +247,45 @@ fn closing(s: &Session) -> Result<()> {
     get().map(drop)
 }
 
+/// A container that dockerd starts again by itself, over a restart of the machine and the end of its daemon.
+fn with_lighter(s: &Session) -> Result<()> {
+    let is_closed = || at_home(|| is_refused(LOOPBACK, 8080));
+    let get = || at_home(|| ask_early((LOOPBACK, 8080).into(), b"GET /none HTTP/1.0\r\n\r\n"));
+    serve(s, &["--name", "web", "--restart", "always", "-p", "8080:80"])?;
+    get()?;
+    s.lighter(["restart"]).within(s.seconds(240)).ok()?;
+    get()?;
+    let listed = s.lighter(["ports", "--json"]).ok()?.text();
+    same("lighter ports after a restart", listed.lines().count(), 2)?;
+    let pid = rustix::process::Pid::from_raw(i32::try_from(daemon(s)?)?).context("pid 0")?;
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL)?;
+    let end = Instant::now() + PATIENCE;
+    while !is_closed()? {
+        ensure!(Instant::now() < end, "it listens after the end of lighter");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    s.start()?;
+    get().map(drop)
+}
+
+/// The daemon of a user who may not have ports below 1024; root without that right stands for them.
+fn no_right(s: &Session) -> Result<()> {
+    guard(s)?;
+    s.lighter(["stop", "--quit"]).within(s.seconds(90)).ok()?;
+    let without = ["--bounding-set=-net_bind_service", "--inh-caps=-net_bind_service"];
+    let start = ["start", "--engine", s.engine, "--cpus", s.cpus, "--memory", "2", "--disk", "20"];
+    let tried = (|| {
+        s.dress(Run::new("setpriv")).args(without).args([&s.lighter]).args(start).ok()?;
+        let said = refusal(s, &["-p", "80:80"])?;
+        ensure!(said.contains("This user may not listen on 127.0.0.1:80/tcp: "), "docker run -p 80:80 says {said}");
+        // Others are as free as ever.
+        same("from 1024 on", s.out(&["run", "--rm", "-p", "8080:80", BUSYBOX, "echo", "free"])?, "free".to_owned())
+    })();
+    s.lighter(["stop", "--quit"]).within(s.seconds(90)).ok()?;
+    s.start()?;
+    tried
+}
+
 fn as_asked(s: &Session) -> Result<()> {
     guard(s)?;
     restart(s, "publish = \"as-asked\"")?;
@@ -260,6 +301,7 @@ fn neighbours(s: &Session) -> Result<()> {
     let clients = at_the_neighbours(move || ask((home, 7002).into(), b""))?;
     let clients = String::from_utf8_lossy(&clients);
     ensure!(clients.contains(&format!("{SERVER}:")), "the neighbour's own address is not seen: {clients}");
+    reach::seen_by_the_neighbour(s, &[(reach::TCP, 7002)])?;
 
     let program = s.meter.display().to_string();
     s.out(&["create", "--name", "echo", "-p", "7000:7000/udp", BUSYBOX, "/data/meter", "echo", "7000"])?;

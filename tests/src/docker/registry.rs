@@ -15,6 +15,7 @@ pub fn cases() -> Vec<Case> {
         Case { name: "registry_over_plain_http_when_it_is_named", run: plain },
         Case { name: "registry_mirror_serves_names_of_docker_hub", run: mirror },
         Case { name: "registry_with_a_private_authority_is_trusted_when_that_is_named", run: private_authority },
+        Case { name: "registry_with_an_authority_that_this_computer_trusts", run: native_authority },
         Case { name: "registry_through_a_proxy_that_is_the_only_way", run: only_way },
         Case { name: "registry_through_a_proxy_on_the_hosts_own_loopback", run: loopback_proxy },
         Case { name: "registry_on_the_hosts_own_loopback", run: loopback_registry },
@@ -107,6 +108,21 @@ fn private_authority(s: &Session) -> Result<()> {
     s.docker(["pull", "-q", &name]).within(s.seconds(120)).ok()?;
     same("its content", s.out(&["run", "--rm", &name, "cat", "/word"])?, "trusted".to_owned())?;
     s.out(&["rmi", &name]).map(drop)
+}
+
+/// Behind a proxy that looks into everything, whose authority the host's administrator has put into the host's own store; nobody
+/// tells lighter anything.
+fn native_authority(s: &Session) -> Result<()> {
+    let name = format!("server.world.test:{TLS}/native:1");
+    // The daemon reads the store, and has the environment that it was made in.
+    s.lighter(["stop", "--quit"]).within(s.seconds(90)).ok()?;
+    let tried = restart(s, &[], &[("SSL_CERT_FILE", &authority(s))]).and_then(|_| there_and_back(s, &name));
+    s.lighter(["stop", "--quit"]).within(s.seconds(90)).ok()?;
+    restart(s, &[], &[])?;
+    tried?;
+    let said = refused(s, &name)?;
+    ensure!(said.contains("certificate signed by unknown authority"), "out of the store again: {said}");
+    Ok(())
 }
 
 fn only_way(s: &Session) -> Result<()> {

@@ -25,7 +25,8 @@ pub const SERVER_V6: &str = "fd77::2";
 pub const HOST: &str = "10.77.0.1";
 /// Another address of the same host on the same network, which it never speaks from by itself.
 pub const HOST_AGAIN: &str = "10.77.0.3";
-const HOME_V6: &str = "fd77::1";
+/// And over IPv6.
+pub const HOME_V6: &str = "fd77::1";
 /// An address from which nothing ever comes back.
 pub const BLACK_HOLE: &str = "10.79.0.1";
 /// An address behind the neighbour: the way there takes packets of [`NARROW`] bytes, which neither end can know beforehand.

@@ -16,11 +16,29 @@ pub const UDP: &str = "udp";
 /// Protocol, address, port.
 pub type Allowed = (&'static str, String, u16);
 
-/// Bounds for one address in seconds: all of TCP, and the sample of UDP. The first is for a stuck scan only.
+/// How many of an address's UDP ports are asked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Datagrams {
+    /// Those of the system, and as many others as there is time for.
+    Sample,
+    /// Each.
+    All,
+}
+
+impl Datagrams {
+    /// Bound for one address in seconds. That of all is for a stuck scan only.
+    fn seconds(self) -> u64 {
+        match self {
+            Datagrams::Sample => 10,
+            Datagrams::All => 600,
+        }
+    }
+}
+
+/// The same for TCP, whose ports are all asked always.
 const TCP_SECONDS: u64 = 150;
-const UDP_SECONDS: u64 = 10;
 /// For everything.
-const SECONDS: u64 = 840;
+const SECONDS: u64 = 2400;
 /// Of an address whose ports are all asked, at least those of the system are asked by datagrams too.
 const LEAST_UDP: usize = 1023;
 const ALL: usize = 65_535;
@@ -28,24 +46,26 @@ const ALL: usize = 65_535;
 /// What was said.
 pub struct Scan {
     lines: Vec<String>,
+    datagrams: Datagrams,
 }
 
 impl Scan {
     /// By a container with these options of `docker create`.
-    pub fn in_a_container(s: &Session, options: &[&str], targets: &[String]) -> Result<Scan> {
-        Ok(Self::said(&meter(s, options, &words(targets), SECONDS)?))
+    pub fn in_a_container(s: &Session, options: &[&str], targets: &[String], datagrams: Datagrams) -> Result<Scan> {
+        Ok(Self::said(&meter(s, options, &words(targets, datagrams), SECONDS)?, datagrams))
     }
 
     /// By the same program in the namespace of the calling thread.
     pub fn by(program: &Path, targets: &[String]) -> Result<Scan> {
-        let run = Run::new(program).args(words(targets)).within(std::time::Duration::from_secs(SECONDS));
-        Ok(Self::said(&run.ok()?.text()))
+        let words = words(targets, Datagrams::Sample);
+        let run = Run::new(program).args(words).within(std::time::Duration::from_secs(SECONDS));
+        Ok(Self::said(&run.ok()?.text(), Datagrams::Sample))
     }
 
-    fn said(text: &str) -> Scan {
+    fn said(text: &str, datagrams: Datagrams) -> Scan {
         let lines: Vec<String> = text.lines().map(str::to_owned).collect();
         lines.iter().filter(|line| line.starts_with("swept ")).for_each(|line| println!("    {line}"));
-        Scan { lines }
+        Scan { lines, datagrams }
     }
 
     /// Fails unless exactly these ports were open, all were asked, and none was silent but of `may_be_silent`.
@@ -62,7 +82,7 @@ impl Scan {
         let silent: Vec<_> = self.starting("silent ").filter(|line| !is_known(line)).collect();
         ensure!(silent.is_empty(), "neither answered nor refused: {silent:?}");
         ensure!(self.starting("swept ").next().is_some(), "nothing was asked");
-        self.starting("swept ").try_for_each(|line| complete(line, is_known(line)))
+        self.starting("swept ").try_for_each(|line| complete(line, is_known(line), self.datagrams))
     }
 
     fn starting<'a>(&'a self, word: &'static str) -> impl Iterator<Item = &'a String> {
@@ -70,20 +90,20 @@ impl Scan {
     }
 }
 
-fn words(targets: &[String]) -> Vec<String> {
-    let times = [TCP_SECONDS, UDP_SECONDS].map(|seconds| seconds.to_string());
+fn words(targets: &[String], datagrams: Datagrams) -> Vec<String> {
+    let times = [TCP_SECONDS, datagrams.seconds()].map(|seconds| seconds.to_string());
     ["scan".to_owned()].into_iter().chain(times).chain(targets.iter().cloned()).collect()
 }
 
 /// Whether `swept PROTOCOL ADDRESS asked N of N open N closed N …` says that enough was asked, and that somebody refused: where
 /// all is silent, nothing may have been asked at all.
-fn complete(line: &str, may_be_silent: bool) -> Result<()> {
+fn complete(line: &str, may_be_silent: bool, datagrams: Datagrams) -> Result<()> {
     let words: Vec<&str> = line.split(' ').collect();
     let number = |at: usize| -> Result<usize> {
         words.get(at).and_then(|word| word.parse().ok()).with_context(|| format!("not understood: {line}"))
     };
     let (asked, of, open, closed) = (number(4)?, number(6)?, number(8)?, number(10)?);
-    if words.get(1) == Some(&TCP) || of < ALL {
+    if words.get(1) == Some(&TCP) || of < ALL || datagrams == Datagrams::All {
         same(line, asked, of)?;
     }
     ensure!(asked >= of.min(LEAST_UDP), "too few ports were asked: {line}");
