@@ -33,4 +33,9 @@ pub trait GuestDialer: Send + Sync + 'static {
     fn remembered(&self) -> Option<Arc<Known>> {
         None
     }
+
+    /// Paths on this computer under which clients reach this engine's API.
+    fn own_sockets(&self) -> &[String] {
+        &[]
+    }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use lighter::docker::mounts::MAX_BODY;
 use serde_json::{Value, json};
 use stand_in::{
-    End, Machine, soon,
+    End, Machine, OWN_SOCKET, soon,
     talk::{GET, OK, asked, exchange, refusal},
 };
 use tokio::time::sleep;
@@ -211,7 +211,8 @@ async fn h8_a_client_that_waits_for_its_100_is_told_to_send_what_is_held() {
     exchange(&mut client, &mut engine, GET, OK).await;
 }
 
-/// Nothing of the host is shared, so that no path, however precious on the host, means anything but the guest's own.
+/// Nothing of the host is shared, so that no path, however precious on the host, means anything but the guest's own; but for the
+/// engine's socket, which is dockerd's.
 #[tokio::test]
 async fn h10_the_hosts_own_paths_are_the_guests_and_pass_unchanged() {
     let home = std::env::temp_dir().join(".lighter/default");
@@ -227,6 +228,49 @@ async fn h10_the_hosts_own_paths_are_the_guests_and_pass_unchanged() {
         .await;
         passes(&post("/volumes/create", &json!({"DriverOpts": device}).to_string())).await;
     }
+}
+
+/// Tools that start containers themselves (Testcontainers' reaper, agents of CI) give them the socket that they use themselves.
+#[tokio::test]
+async fn h9_the_engines_own_socket_is_dockerds_in_the_machine() {
+    let body = |path: &str| {
+        format!(
+            "{{\"Image\":\"r\", \"n\": 1.50,\"HostConfig\":{{\"Binds\":[\"{path}:/var/run/docker.sock:rw\",\"{path}x:/y\"],\
+             \"Mounts\":[{{\"Type\":\"bind\",\"Source\":\"{path}\",\"Target\":\"/s\"}}]}}}}"
+        )
+    };
+    let theirs = body("/var/run/docker.sock").replace("/var/run/docker.sockx", &format!("{OWN_SOCKET}x"));
+    let path = "/v1.45/containers/create";
+    let want = format!("POST {path} HTTP/1.1\r\nX-A: b\r\nX-C:d\r\nContent-Length: {}\r\n\r\n{theirs}", theirs.len());
+    let ours = body(OWN_SOCKET);
+    let with_length =
+        format!("POST {path} HTTP/1.1\r\nX-A: b\r\ncontent-length: {}\r\nX-C:d\r\n\r\n{ours}", ours.len());
+    let in_chunks =
+        chunked(path, &ours).replace("Transfer-Encoding: chunked", "X-A: b\r\nTransfer-Encoding: chunked\r\nX-C:d");
+    for request in [with_length, in_chunks] {
+        let mut machine = Machine::new();
+        let (mut client, _served) = machine.client();
+        // What comes behind it, in the same packet, is the next request as ever.
+        client.send(format!("{request}{GET}")).await;
+        let mut engine = machine.engine().await;
+        engine.expect(&want).await;
+        engine.send(OK).await;
+        client.expect(OK).await;
+        engine.expect(GET).await;
+        engine.send(OK).await;
+        client.expect(OK).await;
+    }
+}
+
+#[tokio::test]
+async fn h9_a_body_that_its_client_cuts_short_is_not_changed() {
+    let mut machine = Machine::new();
+    let (mut client, _served) = machine.client();
+    let body = format!("{{\"HostConfig\":{{\"Binds\":[\"{OWN_SOCKET}:/s\"]}}}}");
+    let request = format!("POST /containers/create HTTP/1.1\r\nContent-Length: {}\r\n\r\n{body}", body.len() + 1);
+    client.send(&request).await;
+    client.half_close().await;
+    machine.engine().await.expect(&request).await;
 }
 
 /// Which ports are good is dockerd's to say: it hears of each as it was asked for, and the client hears its answer.

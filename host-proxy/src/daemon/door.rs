@@ -10,6 +10,7 @@
 //! Whoever waited for a machine that somebody stops meanwhile hears that, and does not ring again.
 
 use std::io;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -30,12 +31,17 @@ pub struct Door {
     memory: Arc<Memory>,
     wants: Wants,
     machine: Mutex<Option<Arc<dyn Machine>>>,
+    sockets: Vec<String>,
 }
 
 impl Door {
-    /// Shut.
-    pub fn new(board: Arc<Board>, memory: Arc<Memory>, wants: Wants) -> Door {
-        Door { board, memory, wants, machine: Mutex::new(None) }
+    /// Shut. `endpoint` is where clients come from.
+    pub fn new(board: Arc<Board>, memory: Arc<Memory>, wants: Wants, endpoint: &Path) -> Door {
+        // Some programs follow links before they name it (`/tmp` is one on macOS).
+        let followed = std::fs::canonicalize(endpoint).ok();
+        let paths = [Some(endpoint.to_owned()), followed].into_iter().flatten();
+        let sockets = paths.filter_map(|path| path.into_os_string().into_string().ok()).collect();
+        Door { board, memory, wants, machine: Mutex::new(None), sockets }
     }
 
     /// The guest serves from now on.
@@ -133,5 +139,9 @@ impl GuestDialer for Door {
             Phase::Stopping | Phase::Stopped | Phase::Broken => self.memory.recall(),
             Phase::Starting | Phase::Running => None,
         }
+    }
+
+    fn own_sockets(&self) -> &[String] {
+        &self.sockets
     }
 }

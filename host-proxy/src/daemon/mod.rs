@@ -169,7 +169,8 @@ impl Daemon {
         let Daemon { profile, begin, board, api, control, lock } = self;
         let (wants, inbox) = wish::channel();
         let memory = Arc::new(Memory::of(&profile));
-        let door = Arc::new(Door::new(Arc::clone(&board), Arc::clone(&memory), wants.clone()));
+        let door =
+            Arc::new(Door::new(Arc::clone(&board), Arc::clone(&memory), wants.clone(), &profile.docker_socket()));
         let signals = signals::forward(wants.clone())
             .map_err(|source| DaemonError::System { what: "listen to signals", source })?;
         let list = Arc::new(List::default());

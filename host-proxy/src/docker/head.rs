@@ -83,6 +83,18 @@ pub(super) fn end(bytes: &[u8], seen: &mut usize) -> Result<Option<usize>, HeadE
     if bytes.len() >= MAX_HEAD { Err(HeadError::TooLong) } else { Ok(None) }
 }
 
+/// A complete head whose body has this length, and not the one that it had, in whatever way that was said.
+pub(super) fn with_length(head: &[u8], length: usize) -> Vec<u8> {
+    let said = [&b"content-length:"[..], b"transfer-encoding:"];
+    let is_said = |line: &[u8]| {
+        said.iter().any(|name| line.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name)))
+    };
+    let lines = head.strip_suffix(b"\r\n").unwrap_or(head).split_inclusive(|byte| *byte == b'\n');
+    let mut new: Vec<u8> = lines.filter(|line| !is_said(line)).flatten().copied().collect();
+    new.extend_from_slice(format!("Content-Length: {length}\r\n\r\n").as_bytes());
+    new
+}
+
 /// Cuts a complete head into its first line and the rest.
 pub(super) fn start_line(head: &[u8]) -> Result<(&[u8], &[u8]), HeadError> {
     let end = head.iter().position(|b| *b == b'\r').ok_or(HeadError::StartLine)?;

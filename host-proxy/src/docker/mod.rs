@@ -61,7 +61,7 @@ pub async fn serve_connection<S: Stream>(client: S, guest: Arc<dyn GuestDialer>)
     let mut client = Peer::new(client);
     let mut kept = None;
     loop {
-        let (request, head) = match next_request(&mut client, &mut kept).await {
+        let (request, head) = match next_request(&mut client, &*guest, &mut kept).await {
             Ok(Some(found)) => found,
             Ok(None) => return,
             Err(refusal) => {
@@ -107,6 +107,7 @@ async fn refuse<S: Stream>(mut client: Peer<S>, refusal: &Refusal, to_head: bool
 /// Waits for the next request's head, which stays at the front of the client's bytes. `None` when there is none.
 async fn next_request<S: Stream>(
     client: &mut Peer<S>,
+    dialer: &dyn GuestDialer,
     kept: &mut Option<Guest>,
 ) -> Result<Option<(Request, usize)>, Refusal> {
     client.inlet.shrink();
@@ -133,7 +134,7 @@ async fn next_request<S: Stream>(
     let path = head.target.split(|b| *b == b'?').next().unwrap_or_default();
     tracing::debug!(method = head.method, path = %path.escape_ascii(), "request");
     let (mut request, head) = (head.facts, head.length);
-    hold::inspect(client, &mut request, head).await?;
+    let head = hold::inspect(client, dialer, &mut request, head).await?;
     if let Some(guest) = kept {
         // It may have ended while the request came in. Nothing was sent on it yet, so any request may go on another one.
         tokio::select! {

@@ -75,6 +75,14 @@ impl<S: Stream> Inlet<S> {
         }
     }
 
+    /// Puts other bytes in the place of the first `count`.
+    pub(super) fn replace(&mut self, count: usize, bytes: &[u8]) {
+        debug_assert!(count <= self.bytes().len());
+        self.storage.truncate(self.end);
+        self.storage.splice(..self.start + count, bytes.iter().copied());
+        (self.start, self.end) = (0, self.storage.len());
+    }
+
     /// Gives back what a burst needed.
     pub(super) fn shrink(&mut self) {
         if self.is_empty() && self.storage.len() > IDLE_BUFFER {

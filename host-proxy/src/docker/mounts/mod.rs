@@ -4,8 +4,8 @@
 //! `mounts` fuzz target and the tests do too. Pure.
 //!
 //! Today nothing on the host is shared, and a path is one in the guest, as dockerd reads it: only what dockerd would
-//! misread ([`HostPath::misread`]) is refused, and nothing is rewritten. Shared folders will come as a `translate`
-//! function for [`rewrite`]. A body is never passed on half understood: it is read as far as dockerd would read it, or refused
+//! misread ([`HostPath::misread`]) is refused, and only the engine's own socket is rewritten, by `hold`. Shared folders will
+//! come with a longer `translate` function for [`rewrite`]. A body is never passed on half understood: it is read as far as dockerd would read it, or refused
 //! where dockerd might read something else. What dockerd can make nothing of goes on to it, for a complaint in its own words.
 
 mod find;
