@@ -1,6 +1,6 @@
 """Testcontainers for Python against the engine that the current docker context names. The suite `clients` starts it, with
-TESTCONTAINERS_RYUK_DISABLED: the reaper is reached by a published port, and the suite's machine has no network and publishes none. For the same reason
-every wait is for a message, a health check, a file or a command, and none for a port."""
+TESTCONTAINERS_RYUK_DISABLED: the reaper is reached by a published port, and the suite's machine has no network and publishes none. For the
+same reason every wait is for a message, a health check, a file or a command, and none for a port: for both see `reaped.py`."""
 
 import pathlib
 import tempfile

@@ -6,6 +6,8 @@
 pub mod datagrams;
 /// Many connections at the same time.
 pub mod fetch;
+/// What Testcontainers leaves the removing to.
+pub mod reaper;
 /// Which ports are open.
 pub mod scan;
 /// What differs by operating system.

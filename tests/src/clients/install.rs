@@ -21,14 +21,14 @@ pub(super) fn sources() -> PathBuf {
 }
 
 /// The Python of an environment that has what `requirements.txt` pins.
-pub(super) fn python(tools: &Tools) -> Result<PathBuf> {
+pub(super) fn python(cache: &Path) -> Result<PathBuf> {
     packages::ensure(&[Package { name: "python3", probe: "python3" }])?;
     if !Run::new("python3").args(["-c", "import ensurepip, venv"]).finish()?.status.success() {
         packages::install(&["python3-venv"])?;
     }
     let requirements = sources().join("python/requirements.txt");
     let version = Run::new("python3").args(["--version"]).ok()?.text();
-    let folder = filled(tools, "python", &[requirements.as_path()], &version, |folder| {
+    let folder = filled(cache, "python", &[requirements.as_path()], &version, |folder| {
         Run::new("python3").args(["-m", "venv"]).args([folder]).within(PATIENCE).ok()?;
         let install = Run::new(folder.join("bin/python")).args(["-m", "pip", "install", "--quiet"]);
         let install = install.args(["--disable-pip-version-check", "--require-hashes", "--only-binary", ":all:", "-r"]);
@@ -41,7 +41,7 @@ pub(super) fn python(tools: &Tools) -> Result<PathBuf> {
 pub(super) fn node_modules(tools: &Tools) -> Result<PathBuf> {
     packages::ensure(&[Package { name: "nodejs", probe: "node" }, Package { name: "npm", probe: "npm" }])?;
     let files = ["package.json", "package-lock.json"].map(|name| sources().join("node").join(name));
-    let folder = filled(tools, "node", &files, "", |folder| {
+    let folder = filled(&tools.cache, "node", &files, "", |folder| {
         fs::create_dir_all(folder)?;
         for file in &files {
             fs::copy(file, folder.join(file.file_name().context("a file has a name")?))?;
@@ -59,7 +59,12 @@ pub(super) fn rust(name: &str) -> Result<PathBuf> {
     let target = products::target_dir()?.join("clients");
     let build = products::cargo(["build", "--quiet", "--locked", "--bin", name, "--manifest-path"]).args([&manifest]);
     build.args(["--target-dir"]).args([&target]).ok()?;
-    let program = target.join("debug").join(name);
+    built(name)
+}
+
+/// The same, built before.
+pub(super) fn built(name: &str) -> Result<PathBuf> {
+    let program = products::target_dir()?.join("clients/debug").join(name);
     ensure!(program.is_file(), "cargo built no {}", program.display());
     Ok(program)
 }
@@ -75,7 +80,7 @@ pub(super) fn debian(cache: &Path, package: &str, program: &str) -> Result<PathB
 
 /// A folder of the cache named after the content of `inputs`, filled by `fill` unless it is there already and whole.
 fn filled<P: AsRef<Path>>(
-    tools: &Tools,
+    cache: &Path,
     kind: &str,
     inputs: &[P],
     version: &str,
@@ -85,7 +90,7 @@ fn filled<P: AsRef<Path>>(
     for input in inputs {
         hash.update(fs::read(input).with_context(|| format!("read {}", input.as_ref().display()))?);
     }
-    let clients = tools.cache.join("clients");
+    let clients = cache.join("clients");
     fs::create_dir_all(&clients)?;
     let lock = fs::File::create(clients.join("lock"))?;
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive)?;

@@ -9,7 +9,7 @@ mod dockerode;
 mod install;
 pub mod registry;
 mod report;
-mod testcontainers;
+pub mod testcontainers;
 
 use std::path::PathBuf;
 

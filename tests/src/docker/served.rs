@@ -14,7 +14,7 @@ use anyhow::{Context, Result, ensure};
 use sha2::{Digest, Sha256};
 
 use super::{BUSYBOX, Case, Session, same};
-use crate::clients::compose;
+use crate::clients::{compose, testcontainers};
 use crate::packages::{self, Package};
 use crate::process::{Finished, Run, hex};
 use crate::rig::servers::content;
@@ -28,6 +28,7 @@ pub fn cases() -> Vec<Case> {
         Case { name: "served_redis_by_redis_cli", run: redis },
         Case { name: "served_dns_by_dig", run: dns },
         Case { name: "served_datagrams_of_many_sizes", run: datagrams },
+        Case { name: "served_testcontainers_by_mapped_ports_and_reaped", run: reaped },
         Case { name: "served_compose_stack_finds_its_services", run: stack },
     ]
 }
@@ -43,6 +44,7 @@ const CLIENTS: &[Package] = &[
 pub fn fetch(cache: &Path) -> Result<()> {
     packages::ensure(CLIENTS)?;
     compose::plugin(cache)?;
+    testcontainers::fetch(cache)?;
     for image in [NGINX, REDIS, DNS] {
         lighter_image::tools::all_unpacked(cache, image.packages)?;
     }
@@ -208,6 +210,19 @@ services:
 networks: { front: {}, back: {} }
 volumes: { shelf: {} }
 ";
+
+/// The reaper's image is published at a registry only, so the measuring client stands in for it.
+fn reaped(s: &Session) -> Result<()> {
+    guard(s)?;
+    let program = s.meter.display().to_string();
+    s.out(&["create", "--name", "ryuk-made", BUSYBOX])?;
+    s.out(&["cp", &program, "ryuk-made:/bin/ryuk"])?;
+    s.out(&["commit", "-c", "ENTRYPOINT [\"/bin/ryuk\", \"reaper\"]", "-c", "CMD []", "ryuk-made", "ryuk:local"])?;
+    s.out(&["rm", "ryuk-made"])?;
+    testcontainers::with_a_network(s, &s.cache, "ryuk:local")?;
+    same("containers that are left", s.out(&["ps", "-aq"])?, String::new())?;
+    s.out(&["rmi", "-f", "ryuk:local"]).map(drop)
+}
 
 fn stack(s: &Session) -> Result<()> {
     packages::ensure(CLIENTS)?;
