@@ -16,6 +16,7 @@ pub fn cases() -> Vec<Case> {
         Case { name: "docker_ps_wakes_a_stopped_machine", run: ps_wakes },
         Case { name: "docker_version_wakes_nothing", run: version_sleeps },
         Case { name: "two_clients_at_once_wake_one_machine", run: two_clients },
+        Case { name: "x1_streams_end_with_dockerd_and_the_machine_stays", run: engine_dies },
         Case { name: "a_guest_that_dies_under_load_is_replaced", run: guest_dies },
         Case { name: "quit_takes_the_socket_and_start_brings_it_back", run: quit },
     ]
@@ -98,6 +99,38 @@ fn two_clients(s: &Session) -> Result<()> {
     let log = std::fs::read_to_string(s.dir.join("home/default/daemon.log"))?;
     let woken = log.lines().rev().take_while(|line| !line.contains("phase=\"stopped\""));
     same("starts since the stop", woken.filter(|line| line.contains("stage=\"machine\"")).count(), 1)
+}
+
+fn engine_dies(s: &Session) -> Result<()> {
+    let boot = || s.lighter(["shell", "cat", "/proc/sys/kernel/random/boot_id"]).ok().map(|said| said.text());
+    let before = boot()?;
+    s.out(&["run", "-d", "--name", "talker", BUSYBOX, "sh", "-c", "while :; do echo word; sleep 1; done"])?;
+    let streams: [&[&str]; 4] =
+        [&["attach", "--no-stdin", "talker"], &["logs", "-f", "talker"], &["events"], &["wait", "talker"]];
+    std::thread::scope(|scope| {
+        let clients = streams.map(|words| {
+            let run = s.docker(words).within(s.seconds(180));
+            scope.spawn(move || run.finish().map(|_| Instant::now()))
+        });
+        // Each of them waits in dockerd by then, and would for ever.
+        std::thread::sleep(s.seconds(5));
+        ensure!(clients.iter().all(|client| !client.is_finished()), "a stream ended by itself");
+        let killed = Instant::now();
+        s.lighter(["shell", "sh", "-c", "kill -9 $(pidof dockerd)"]).ok()?;
+        for (client, words) in clients.into_iter().zip(streams) {
+            let ended = client.join().map_err(|_| anyhow::anyhow!("a client panicked"))??;
+            let took = ended.saturating_duration_since(killed);
+            println!("    {} ended {:.1} s after the command that killed dockerd began", words[0], took.as_secs_f64());
+            ensure!(took < s.seconds(60), "docker {words:?} hung");
+        }
+        Ok(())
+    })?;
+    let end = Instant::now() + s.seconds(60);
+    while !s.docker(["ps"]).finish()?.status.success() {
+        ensure!(Instant::now() < end, "dockerd does not come back");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    same("the machine", boot()?, before)
 }
 
 fn guest_dies(s: &Session) -> Result<()> {
