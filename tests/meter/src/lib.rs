@@ -4,6 +4,8 @@
 
 /// Datagrams that must come back.
 pub mod datagrams;
+/// Bulk streams of a process in a container.
+pub mod exec;
 /// Many connections at the same time.
 pub mod fetch;
 /// What Testcontainers leaves the removing to.
@@ -64,8 +66,17 @@ impl Connection {
     /// # Errors
     /// When another answer comes.
     pub fn upgrade(&mut self, path: &str) -> io::Result<()> {
-        let fields = "Connection: Upgrade\r\nUpgrade: tcp\r\nContent-Length: 0\r\n";
-        self.stream.write_all(request("POST", path, fields).as_bytes())?;
+        self.upgrade_with(path, "")
+    }
+
+    /// The same with a body of JSON.
+    ///
+    /// # Errors
+    /// When another answer comes.
+    pub fn upgrade_with(&mut self, path: &str, body: &str) -> io::Result<()> {
+        let kind = if body.is_empty() { "" } else { "Content-Type: application/json\r\n" };
+        let fields = format!("Connection: Upgrade\r\nUpgrade: tcp\r\n{kind}Content-Length: {}\r\n", body.len());
+        self.stream.write_all((request("POST", path, &fields) + body).as_bytes())?;
         let (head, status, _) = self.head()?;
         if status != 101 {
             return Err(io::Error::other(format!("POST {path}: {status} instead of 101")));

@@ -1,5 +1,5 @@
-//! The client as a program, for a container. It answers each line of its standard input, `kept|fresh SOCKET PATH COUNT` or
-//! `vsock COUNT`, by the 50th and the 99th percentile in nanoseconds, so that one start serves many short turns. With words
+//! The client as a program, for a container. It answers each line of its standard input, `kept|fresh SOCKET PATH COUNT`,
+//! `down|up SOCKET CONTAINER BYTES` or `vsock COUNT`, by the 50th and the 99th percentile in nanoseconds, so that one start serves many short turns. With words
 //! of its own it does what the busybox of the other containers cannot: `echo PORT` is a UDP server, `scan …` asks
 //! every port of addresses, `refused COUNT` is refused by the vsock device, `ways …` tries vsock in three ways,
 //! `fetch …` has many connections at the same time, `datagrams …` wants datagrams back, and `reaper` removes what others leave.
@@ -9,7 +9,7 @@ use std::io::{self, BufRead, Write};
 use std::net::{Ipv6Addr, UdpSocket};
 use std::path::Path;
 
-use lighter_meter::{datagrams, fetch, fresh, kept, percentile, reaper, scan, sys};
+use lighter_meter::{datagrams, exec, fetch, fresh, kept, percentile, reaper, scan, sys};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -57,8 +57,14 @@ fn answer() -> Result<(), Box<dyn Error>> {
         let samples = match &line.split_whitespace().collect::<Vec<_>>()[..] {
             ["kept", socket, path, count] => kept(Path::new(socket), path, count.parse()?)?,
             ["fresh", socket, path, count] => fresh(Path::new(socket), path, count.parse()?)?,
+            ["down", socket, container, bytes] => {
+                vec![exec::run(Path::new(socket), container, exec::Way::Down, bytes.parse()?)?]
+            }
+            ["up", socket, container, bytes] => {
+                vec![exec::run(Path::new(socket), container, exec::Way::Up, bytes.parse()?)?]
+            }
             ["vsock", count] => sys::vsock::refused(count.parse()?)?,
-            _ => return Err(format!("`{line}` is neither kept nor fresh nor vsock").into()),
+            _ => return Err(format!("`{line}` is nothing that is measured").into()),
         };
         let mut out = io::stdout().lock();
         writeln!(out, "{} {}", percentile(&samples, 50), percentile(&samples, 99))?;

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use anyhow::{Context, Result};
+use lighter_meter::exec::{self, Way};
 use serde_json::{Value, json};
 
 use super::syscalls;
@@ -27,6 +28,13 @@ const COUNTED: usize = 100;
 /// What is asked for, and how.
 const ASKED: &[(&str, &str)] =
     &[("kept", "/_ping"), ("kept", "/containers/json"), ("kept", "/version"), ("fresh", "/_ping")];
+/// Bytes of a stream, and what has it, as in `docker exec -i`.
+const STREAM: u64 = 30_000_000;
+const STREAMS: &[(&str, Way)] = &[("down", Way::Down), ("up", Way::Up)];
+/// The least share of dockerd's own throughput that is to come through.
+const STREAM_GOAL: f64 = 0.9;
+/// Requests with a connection each, after which nothing may be left.
+const LOOP: usize = 2000;
 /// The share by which the way through lighter may exceed its parts.
 const GOAL: f64 = 1.3;
 /// dockerd's socket as the container sees it.
@@ -71,9 +79,19 @@ fn measure(session: &Session, meter: &Path, rounds: u32) -> Result<Value> {
     let table = show(&all);
     let calls = syscalls::count(pid, || lighter_meter::kept(&socket, "/_ping", COUNTED))?;
     let per_get = syscalls::show("GET on a kept connection", &calls, COUNTED as f64);
-    let kib = private_memory::kib(u64::from(pid))?;
-    println!("  daemon's private memory: {kib} KiB");
-    Ok(json!({ "medians": table, "runs": all, "calls_per_get": per_get, "calls": calls, "private_kib": kib }))
+    let held = || -> Result<(u64, usize)> {
+        Ok((private_memory::kib(u64::from(pid))?, std::fs::read_dir(format!("/proc/{pid}/fd"))?.count()))
+    };
+    let before = held()?;
+    drop(lighter_meter::fresh(&socket, "/containers/json", LOOP)?);
+    // What a connection held goes when its other end in the guest has said so.
+    std::thread::sleep(std::time::Duration::from_secs(10));
+    let after = held()?;
+    println!("  daemon's private memory and descriptors: {} KiB, {}", before.0, before.1);
+    println!("  after {LOOP} GET /containers/json with a connection each: {} KiB, {}", after.0, after.1);
+    Ok(
+        json!({ "medians": table, "runs": all, "calls_per_get": per_get, "calls": calls, "before": before, "after": after }),
+    )
 }
 
 /// Everything once, ours first or dockerd's own socket first.
@@ -88,6 +106,16 @@ fn one_turn(socket: &Path, beside: &mut Beside, ours_first: bool) -> Result<Roun
             } else {
                 let p50 = beside.ask(&format!("{way} {SOCKET} {path} {COUNT}"))?;
                 figures.insert(format!("dockerd {way} {path}"), p50);
+            }
+        }
+    }
+    for (name, way) in STREAMS {
+        for ours in [ours_first, !ours_first] {
+            if ours {
+                let nanoseconds = exec::run(socket, "meter", *way, STREAM)?;
+                figures.insert(format!("lighter {name}"), nanoseconds as f64 / 1e3);
+            } else {
+                figures.insert(format!("dockerd {name}"), beside.ask(&format!("{name} {SOCKET} meter {STREAM}"))?);
             }
         }
     }
@@ -148,6 +176,18 @@ fn show(rounds: &[Round]) -> Value {
         let verdict = if ratio <= GOAL { "met" } else { "missed" };
         println!("  {name:<26} {own:>8.0} {ours:>8.0} {ratio:>22.2} {verdict:>6}");
         table.insert(name, json!({ "dockerd": own, "lighter": ours, "ratio": ratio }));
+    }
+    println!("  streams of {} MB in MB/s", STREAM / 1_000_000);
+    println!("  {:<26} {:>8} {:>8} {:>22} {:>6}", "", "dockerd", "lighter", "lighter/dockerd", "goal");
+    for (name, _) in STREAMS {
+        let speed = |who: &str| of(&format!("{who} {name}")).map_or(0.0, |micros| STREAM as f64 / micros);
+        let key = |who: &str| format!("{who} {name}");
+        let ratios = rounds.iter().filter_map(|round| Some(round.get(&key("dockerd"))? / round.get(&key("lighter"))?));
+        let ratio = median(&ratios.collect::<Vec<_>>()).unwrap_or_default();
+        let verdict = if ratio >= STREAM_GOAL { "met" } else { "missed" };
+        let (own, ours) = (speed("dockerd"), speed("lighter"));
+        println!("  {:<26} {own:>8.1} {ours:>8.1} {ratio:>22.2} {verdict:>6}", format!("exec, {name}"));
+        table.insert((*name).to_owned(), json!({ "dockerd": own, "lighter": ours, "ratio": ratio }));
     }
     Value::Object(table)
 }
