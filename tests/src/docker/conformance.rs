@@ -119,7 +119,7 @@ fn bulk(s: &Session) -> u64 {
 
 /// For all cases on one socket; a quiet machine needs a fraction of it.
 fn budget(s: &Session) -> Duration {
-    Duration::from_secs(if s.engine == "kvm" { 3600 } else { 1500 })
+    Duration::from_secs(if s.engine == "kvm" { 3600 } else { 3000 })
 }
 
 /// A run of everything asks these; who names the suite gets all of it.
@@ -154,7 +154,7 @@ fn import(s: &Session) -> Result<()> {
 /// The suite's own arguments.
 fn arguments(s: &Session, socket: &str) -> Vec<String> {
     // A gigabyte is committed without a word meanwhile, on an emulated processor too.
-    let [deadline, budget] = [s.seconds(300), budget(s)].map(|time| time.as_secs().to_string());
+    let [deadline, budget] = [s.seconds(600), budget(s)].map(|time| time.as_secs().to_string());
     let bulk = bulk(s).to_string();
     let fixed = ["--socket", socket, "--image", BUSYBOX, "--deadline", &deadline, "--budget", &budget, "--bulk", &bulk];
     let quick: &[&str] = if is_quick(s) { QUICK } else { &[] };
