@@ -102,6 +102,6 @@ fn look(kind: Kind, body: &[u8], meaning: impl Fn(&HostPath) -> Option<String>) 
 /// What a path of this computer means in the machine, where it is not the path of the same name. A tool that gives a container
 /// the engine's socket names the one that it uses itself: there it is dockerd's own.
 fn meaning(path: &HostPath, own_sockets: &[String]) -> Option<String> {
-    let is_own = path.place != Place::Device && own_sockets.iter().any(|socket| *socket == path.path);
+    let is_own = path.place != Place::Device && own_sockets.contains(&path.path);
     is_own.then(|| DOCKERD_SOCKET.to_owned())
 }
