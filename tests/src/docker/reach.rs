@@ -24,7 +24,7 @@ pub fn cases() -> Vec<Case> {
     vec![
         Case { name: "reach_g14_every_port_asked_by_a_container", run: g14_from_a_container },
         Case { name: "reach_g14_every_port_asked_from_the_guests_own_network", run: g14_from_the_guest },
-        Case { name: "reach_no_container_opens_vsock_in_any_way", run: vsock_in_three_ways },
+        Case { name: "reach_v16_no_container_opens_vsock_in_any_way", run: v16_vsock_in_three_ways },
         Case { name: "reach_lighter_listens_on_published_ports_alone", run: nothing_else_listens },
         Case { name: "reach_two_hundred_connections_at_once_by_hash", run: two_hundred },
     ]
@@ -93,7 +93,7 @@ pub(super) fn meter(s: &Session, options: &[&str], words: &[String], seconds: u6
     Ok(said)
 }
 
-fn vsock_in_three_ways(s: &Session) -> Result<()> {
+fn v16_vsock_in_three_ways(s: &Session) -> Result<()> {
     // Without the filter it is there, so what follows is not for want of a driver.
     let free = ["--security-opt", "seccomp=unconfined"];
     let bare = meter(s, &free, &["refused".to_owned(), "1".to_owned()], 60)?;
