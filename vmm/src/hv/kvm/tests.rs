@@ -248,6 +248,46 @@ async fn m7_a_triple_fault_resets_and_every_thread_and_byte_is_given_back() {
     assert_eq!(Arc::strong_count(&memory), 1, "nothing holds guest memory");
 }
 
+/// Waits until the guest has written to [`DEVICE`] `count` times.
+async fn written(writes: &AtomicU64, count: u64) {
+    let written = async {
+        while writes.load(Ordering::SeqCst) < count {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, written).await.expect("the guest runs");
+}
+
+#[tokio::test]
+async fn m7_a_reset_at_any_moment_ends_a_machine_that_writes_to_a_device() {
+    // Each round resets later than the one before: mov ecx, n; 1: mov dword [rdi], ecx; loop 1b; mov al, 0xfe; out 0x64, al
+    for round in (0..200u32).step_by(13) {
+        let count = [&[0xb9][..], &(round + 1).to_le_bytes()].concat();
+        let body = [0x89, 0x0f, 0xe2, 0xfc, 0xb0, 0xfe, 0xe6, 0x64];
+        let Some(rig) = rig(1, &[&DEVICE_TO_RDI, &count, &body, &SPIN]) else { return };
+        let writes = Arc::new(AtomicU64::new(0));
+        let engine = start(&rig, 1, &writes);
+        assert_eq!(end(&*engine).await, Stop::Reset);
+        assert_eq!(writes.load(Ordering::SeqCst), u64::from(round) + 1, "nothing runs twice or after the reset");
+        drop(engine);
+        assert_eq!(Arc::strong_count(&rig.vm), 1, "no thread or task holds the machine");
+    }
+}
+
+#[tokio::test]
+async fn m7_a_processor_that_halts_with_interrupts_off_can_be_killed() {
+    // mov dword [rdi], 1; cli; 1: hlt; jmp 1b
+    let code = [0xc7, 0x07, 1, 0, 0, 0, 0xfa, 0xf4, 0xeb, 0xfd];
+    let Some(rig) = rig(1, &[&DEVICE_TO_RDI, &code]) else { return };
+    let writes = Arc::new(AtomicU64::new(0));
+    let engine = start(&rig, 1, &writes);
+    written(&writes, 1).await;
+    tokio::time::timeout(DEADLINE, engine.kill()).await.expect("kill returns");
+    assert_eq!(end(&*engine).await, Stop::Killed);
+    drop(engine);
+    assert_eq!(Arc::strong_count(&rig.vm), 1);
+}
+
 #[tokio::test]
 async fn a_machine_that_spins_is_killed() {
     let Some(rig) = rig(2, &[&DEVICE_TO_RDI, &[0xc7, 0x07, 1, 0, 0, 0], &SPIN]) else { return };

@@ -263,6 +263,35 @@ mod tests {
         assert_eq!(text.iter().filter(|&&byte| byte == b'c').count(), PENDING - 3 + note.matches('c').count());
     }
 
+    /// More than anybody reads: a guest may print without end, and the disk may stand still meanwhile.
+    #[test]
+    fn m6_a_flood_of_100_mb_is_bounded_in_memory_and_on_disk() {
+        const CHUNK: usize = 1 << 20;
+        let shared = Arc::new(Shared::default());
+        let log = LogWriter { shared: Arc::clone(&shared) };
+        // No thread yet, which is a disk that takes nothing.
+        for _ in 0..50 {
+            log.write(&[b'x'; CHUNK]);
+            assert!(shared.lock().pending.len() <= PENDING);
+        }
+        assert!(shared.lock().pending.capacity() <= 2 * PENDING);
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let mut file = RotatedFile::open(path.clone(), 4 << 20).unwrap();
+        let theirs = Arc::clone(&shared);
+        let thread = thread::spawn(move || theirs.run(&mut file));
+        for _ in 0..50 {
+            log.write(&[b'y'; CHUNK]);
+        }
+        log.write(b"end");
+        drop(log);
+        thread.join().unwrap();
+        assert!(shared.lock().pending.capacity() <= 2 * PENDING);
+        let total: u64 = fs::read_dir(dir.path()).unwrap().map(|file| file.unwrap().metadata().unwrap().len()).sum();
+        assert!(total <= 4 << 20, "{total} bytes");
+        assert!(fs::read(path).unwrap().ends_with(b"yend"));
+    }
+
     #[test]
     fn x5_what_a_full_disk_refused_is_counted_and_noted_once_there_is_room() {
         let dir = tempfile::tempdir().unwrap();
