@@ -31,7 +31,7 @@ pub enum Fault {
     #[error(transparent)]
     Hello(#[from] HelloError),
     /// It ended by itself on the way up.
-    #[error("{end} while booting; its last lines were\n{console}")]
+    #[error("While booting: {end}; its last lines were\n{console}")]
     Died {
         /// In what way.
         end: String,

@@ -36,6 +36,11 @@ impl Fate {
         state.carry_out();
     }
 
+    /// What was decided so far.
+    pub fn reason(&self) -> Option<Stop> {
+        self.lock().reason.clone()
+    }
+
     /// The child is gone; says whether somebody had decided that.
     pub fn fulfilled(&self) -> Option<Stop> {
         let mut state = self.lock();

@@ -44,7 +44,7 @@ const START_DEADLINE: Duration = Duration::from_secs(20);
 /// Why QEMU did not get as far as running the guest.
 #[derive(Debug, thiserror::Error)]
 enum QemuError {
-    #[error("QEMU ended: {0}")]
+    #[error("QEMU {0}")]
     Ended(String),
     #[error("QEMU was not ready after {} s", START_DEADLINE.as_secs())]
     Silent,

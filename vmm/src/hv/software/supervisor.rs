@@ -17,6 +17,7 @@ use super::handover::Handover;
 use super::monitor::Monitor;
 use super::{QemuError, START_DEADLINE};
 use crate::engine::Stop;
+use crate::memory::LESS_MEMORY;
 use crate::sys::child::spawn_bound;
 
 /// How many bytes of QEMU's last words are kept.
@@ -58,21 +59,32 @@ impl Supervisor {
         kernel.scrub();
         drop(kernel);
         let mut reason = None;
+        // Whether somebody wanted it to end before it was ready.
+        let mut wanted = false;
         if ready.is_ok() {
             let _ = started.send(Ok(()));
             reason = monitor.wait_end();
         } else {
+            wanted = fate.reason() == Some(Stop::Killed);
             fate.seal(Stop::Killed);
         }
         let status = child.wait();
         join(threads);
         let words = stderr.join().unwrap_or_default();
         if let Err(error) = ready {
-            let silent = error.kind() == io::ErrorKind::TimedOut;
-            let _ = started.send(Err(if silent { QemuError::Silent } else { QemuError::Ended(words) }));
+            let _ = started.send(Err(match error.kind() {
+                io::ErrorKind::TimedOut => QemuError::Silent,
+                _ if wanted => QemuError::Ended("was told to end".into()),
+                // It closed its end by ending, so what killed it was not the seal above.
+                io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => {
+                    QemuError::Ended(ending(status, &words))
+                }
+                _ => QemuError::Io(error),
+            }));
             return;
         }
-        let stop = fate.fulfilled().or(reason).unwrap_or_else(|| crash(status, &words));
+        let crash = || Stop::Crashed { reason: format!("QEMU {}", ending(status, &words)) };
+        let stop = fate.fulfilled().or(reason).unwrap_or_else(crash);
         tracing::info!(?stop, "QEMU ended");
         stopped.send_replace(Some(stop));
     }
@@ -126,17 +138,25 @@ fn join(threads: Vec<JoinHandle<()>>) {
     }
 }
 
-fn crash(status: io::Result<ExitStatus>, words: &str) -> Stop {
-    let how = match status {
+/// How it ended, what it said, and what helps where that is known.
+fn ending(status: io::Result<ExitStatus>, words: &str) -> String {
+    // As QEMU has it from the C library, whose messages it does not translate.
+    let mut short = words.contains("Cannot allocate memory");
+    let mut text = match status {
         Ok(status) => match (status.signal(), status.code()) {
-            (Some(9), _) => "was killed (out of memory?)".to_owned(),
+            (Some(9), _) => {
+                short = true;
+                "was killed (out of memory?)".to_owned()
+            }
             (Some(signal), _) => format!("died of signal {signal}"),
             (None, code) => format!("exited with status {}", code.unwrap_or_default()),
         },
         Err(error) => format!("was lost: {error}"),
     };
-    let said = if words.is_empty() { String::new() } else { format!(": {words}") };
-    Stop::Crashed { reason: format!("QEMU {how}{said}") }
+    for part in [words, if short { LESS_MEMORY } else { "" }].into_iter().filter(|part| !part.is_empty()) {
+        text = text + ": " + part;
+    }
+    text
 }
 
 #[cfg(test)]
@@ -147,7 +167,8 @@ mod tests {
 
     use super::*;
 
-    const DEADLINE: Duration = Duration::from_secs(20);
+    /// Nothing here takes more than milliseconds; what hangs is to fail by name.
+    const DEADLINE: Duration = Duration::from_secs(10);
     /// Speaks as much of QEMU's protocol as is waited for.
     const READY: &str = "exec 5<>MONITOR; echo '{\"QMP\": {}}' >&5; read -r _ <&5; echo '{\"return\": {}}' >&5;";
 
@@ -195,10 +216,25 @@ mod tests {
 
     #[test]
     fn what_qemu_says_before_it_fails_is_in_the_error() {
-        let qemu = supervise("echo 'cannot set up guest memory: Cannot allocate memory' >&2; echo bye >&2; exit 1");
+        let qemu = supervise("echo 'no such machine' >&2; echo bye >&2; exit 1");
         let error = qemu.started().unwrap_err().to_string();
-        assert_eq!(error, "QEMU ended: cannot set up guest memory: Cannot allocate memory; bye");
+        assert_eq!(error, "QEMU exited with status 1: no such machine; bye");
         assert_eq!(qemu.stop(), None);
+    }
+
+    #[test]
+    fn c8_a_host_without_memory_for_qemu_is_told_with_the_way_out() {
+        let qemu = supervise("echo 'cannot set up guest memory \'ram\': Cannot allocate memory' >&2; exit 1");
+        let error = qemu.started().unwrap_err().to_string();
+        assert!(error.starts_with("QEMU exited with status 1: cannot set up guest memory"), "{error}");
+        assert!(error.ends_with(LESS_MEMORY), "{error}");
+        // By the kernel, when memory runs out: before the guest runs, and while it does.
+        let qemu = supervise("kill -KILL $$");
+        let error = qemu.started().unwrap_err().to_string();
+        assert_eq!(error, format!("QEMU was killed (out of memory?): {LESS_MEMORY}"));
+        let qemu = supervise(&format!("{READY} kill -KILL $$"));
+        qemu.started().unwrap();
+        assert_eq!(qemu.stop(), Some(Stop::Crashed { reason: error }));
     }
 
     #[test]
@@ -252,7 +288,7 @@ mod tests {
     fn a_machine_that_is_to_end_before_it_started_ends() {
         let qemu = supervise("exec sleep 1000");
         qemu.fate.seal(Stop::Killed);
-        assert!(matches!(qemu.started(), Err(QemuError::Ended(words)) if words.is_empty()));
+        assert!(matches!(qemu.started(), Err(QemuError::Ended(how)) if how == "was told to end"));
         assert_eq!(qemu.stop(), None);
     }
 }
