@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed test says so")]
 
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lighter_agent::reaper::{Exit, Reaper};
 use rustix::process::Signal;
@@ -95,4 +95,47 @@ fn a3_a_child_that_never_ends_is_waited_for_with_a_deadline_and_then_killed() {
     assert_eq!(running.wait_for(Duration::from_millis(20)), None);
     running.signal(Signal::KILL);
     assert_eq!(running.wait(), Exit(128 + 9));
+}
+
+/// What a container can do at most: as many processes as it may have, each of which makes two more wherever one has ended.
+#[test]
+fn a3_a_fork_bomb_at_its_limit_keeps_nobody_else_from_being_started_and_collected() {
+    if !as_first_process("a3_a_fork_bomb_at_its_limit_keeps_nobody_else_from_being_started_and_collected") {
+        return;
+    }
+    let reaper = Reaper::start().unwrap();
+    // Somebody whom no host knows, so that the limit counts nobody else's processes.
+    let user = ["--reuid", "54322", "--regid", "54322", "--clear-groups"];
+    let bomb = "bomb() { while :; do bomb & bomb & wait; done; }; bomb";
+    let mut command = Command::new("setpriv");
+    command
+        .args(user)
+        .args(["prlimit", "--nproc=100:100", "sh", "-c", bomb])
+        .stdin(Stdio::null())
+        .stderr(Stdio::null());
+    let (_, first) = reaper.spawn(&mut command).unwrap();
+    let processes = || {
+        let entries = std::fs::read_dir("/proc").unwrap().flatten();
+        entries.filter(|entry| entry.file_name().to_string_lossy().parse::<u32>().is_ok()).count()
+    };
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while processes() < 90 {
+        assert!(Instant::now() < deadline, "waited 60 s for the bomb, which has {} processes", processes());
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    for code in 0..20 {
+        let (_, running) = reaper.spawn(&mut shell(&format!("exit {code}"))).unwrap();
+        assert_eq!(running.wait(), Exit(code));
+    }
+    // As the end of a container does: all of them, until none is left that could make another.
+    while processes() > 1 {
+        assert!(Instant::now() < deadline, "{} processes are left", processes());
+        let mut killer = Command::new("setpriv");
+        killer.args(user).args(["sh", "-c", "kill -KILL -1"]).stderr(Stdio::null());
+        let (_, running) = reaper.spawn(&mut killer).unwrap();
+        running.wait();
+    }
+    first.wait();
+    assert!(reaper.childless_within(Duration::from_secs(60)));
+    assert!(reaper.orphans() > 0, "its children were inherited");
 }
