@@ -201,6 +201,10 @@ impl Keeper<'_> {
             Err(error) => return Outcome::Failed(error.into()),
         };
         self.board.size(settings.cpus, settings.memory_bytes);
+        // Nobody sees what a call of the API wakes, so the log is told what `lighter start` tells a person.
+        if let Some(warning) = settings.memory_warning(Host::here()) {
+            tracing::warn!("{warning}");
+        }
         let life = Lifecycle {
             profile: self.profile,
             settings,

@@ -231,7 +231,7 @@ impl Settings {
         let (_, available) = host.memory.filter(|(_, available)| *available < self.memory_bytes)?;
         let [wanted, free] = [self.memory_bytes, available].map(|bytes| bytes as f64 / GIB as f64);
         Some(format!(
-            "The machine may use {wanted:.1} GiB of memory but only {free:.1} GiB are free: start it with less by `-m`"
+            "The machine may use {wanted:.1} GiB of memory but only {free:.1} GiB are free: give it less by `lighter start --memory N`, or by `memory` in config.toml"
         ))
     }
 }
