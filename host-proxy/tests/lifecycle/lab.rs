@@ -1,13 +1,19 @@
 //! One home, one stand-in image, one docker configuration, and the program to run in them: this test binary again, which
 //! is `lighter` over the stand-in when `LIGHTER_STAND_IN` names a directory.
 
+use std::ffi::OsString;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 pub const STAND_IN: &str = "LIGHTER_STAND_IN";
+/// What runs longer hangs, and fails by name instead of holding up all tests.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// For failures, which take milliseconds: nobody is to wait longer to be told what is wrong.
+const PROMPT: Duration = Duration::from_secs(10);
 
 pub struct Lab {
     dir: tempfile::TempDir,
@@ -56,8 +62,16 @@ impl Lab {
     }
 
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(args).env(STAND_IN, self.dir.path().join("image"));
+        self.through(&[], args)
+    }
+
+    /// Run by another program, whose words come first.
+    pub fn through(&self, wrapper: &[&str], args: &[&str]) -> Command {
+        let itself = std::env::current_exe().unwrap();
+        let mut words =
+            wrapper.iter().map(OsString::from).chain([itself.into()]).chain(args.iter().map(OsString::from));
+        let mut command = Command::new(words.next().unwrap());
+        command.args(words).env(STAND_IN, self.dir.path().join("image"));
         command.env("LIGHTER_HOME", &self.home).env("DOCKER_CONFIG", self.docker());
         command.env_remove("DOCKER_HOST").env_remove("DOCKER_CONTEXT").env_remove("LIGHTER_TIMELINE");
         for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"] {
@@ -72,13 +86,21 @@ impl Lab {
     }
 
     pub fn lighter(&self, args: &[&str]) -> Said {
-        said(self.command(args).output().unwrap())
+        end(self.spawn(args))
+    }
+
+    /// Runs it and demands that it fails at once.
+    pub fn fails(&self, args: &[&str]) -> Said {
+        fails(self.spawn(args))
     }
 
     pub fn with_input(&self, args: &[&str], input: &str) -> Said {
         let mut child = self.command(args).stdin(Stdio::piped()).spawn().unwrap();
-        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-        said(child.wait_with_output().unwrap())
+        let (mut stdin, input) = (child.stdin.take().unwrap(), input.to_owned());
+        let writer = std::thread::spawn(move || stdin.write_all(input.as_bytes()));
+        let said = end(child);
+        writer.join().unwrap().unwrap();
+        said
     }
 
     /// Runs it and demands success.
@@ -123,11 +145,12 @@ impl Lab {
     /// Asks the API once; the answer as it came.
     pub fn ask(&self, method: &str, path: &str) -> String {
         let mut client = self.client();
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
         client
             .write_all(format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes())
             .unwrap();
         let mut answer = String::new();
-        client.read_to_string(&mut answer).unwrap();
+        client.read_to_string(&mut answer).unwrap_or_else(|error| panic!("{method} {path}: {error}, after {answer:?}"));
         answer
     }
 
@@ -157,9 +180,23 @@ impl Drop for Lab {
     }
 }
 
-fn said(output: Output) -> Said {
+/// What a program says until it ends, and everybody who has its pipes. One that does not within `limit` is killed, and the
+/// test fails with its name.
+fn within(child: Child, limit: Duration) -> Said {
+    let id = child.id();
+    let (sender, ended) = mpsc::channel();
+    let waiting = std::thread::spawn(move || drop(sender.send(child.wait_with_output())));
+    let output = ended.recv_timeout(limit).unwrap_or_else(|_| {
+        let words = std::fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
+        let words: Vec<_> = words.split(|byte| *byte == 0).skip(1).map(String::from_utf8_lossy).collect();
+        // It cannot have been waited for, so this number is still its own; unless it has ended just now.
+        let _ = Command::new("kill").args(["-9", &id.to_string()]).status();
+        panic!("`lighter {}` had not ended after {} s and was killed", words.join(" ").trim(), limit.as_secs());
+    });
+    waiting.join().unwrap();
+    let Output { status, stdout, stderr } = output.unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
-    Said { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+    Said { code: status.code(), stdout: text(stdout), stderr: text(stderr) }
 }
 
 pub fn docker_is_here() -> bool {
@@ -172,7 +209,19 @@ pub fn docker_is_here() -> bool {
 
 /// What a program said that was spawned.
 pub fn end(child: Child) -> Said {
-    said(child.wait_with_output().unwrap())
+    within(child, PATIENCE)
+}
+
+/// The same of one that must succeed as soon as one fails.
+pub fn ends_promptly(child: Child) -> Said {
+    within(child, PROMPT)
+}
+
+/// The same of one that must fail at once.
+pub fn fails(child: Child) -> Said {
+    let said = ends_promptly(child);
+    assert_eq!(said.code, Some(1), "{said:#?}");
+    said
 }
 
 /// Waits for what another process does.

@@ -16,6 +16,7 @@ mod cases;
 mod guest;
 mod lab;
 mod output;
+mod places;
 mod strangers;
 mod verbs;
 mod wake;
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
 }
 
 fn all() -> impl Iterator<Item = &'static (&'static str, fn())> {
-    let files = [cases::ALL, output::ALL, verbs::ALL, wake::ALL, autostart::ALL, strangers::ALL, world::ALL];
+    let files =
+        [cases::ALL, places::ALL, output::ALL, verbs::ALL, wake::ALL, autostart::ALL, strangers::ALL, world::ALL];
     files.into_iter().flatten()
 }
