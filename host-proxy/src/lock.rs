@@ -47,6 +47,14 @@ impl Lock {
     }
 }
 
+/// For a person: that a lock at `path` cannot be had at all, and what helps.
+pub fn refused(path: &Path) -> String {
+    format!(
+        "Cannot lock {}: make its place writable, or set LIGHTER_HOME to a directory of yours elsewhere",
+        path.display()
+    )
+}
+
 /// Which process signed the lock at `path` last.
 pub fn signature(path: &Path) -> Option<u32> {
     let mut text = String::new();

@@ -11,7 +11,7 @@ use super::{Target, autostart, output};
 use crate::control::{Answer, Ask, Control, ControlError, Phase, Status};
 use crate::daemon::Begin;
 use crate::frames::FrameError;
-use crate::lock::Lock;
+use crate::lock::{self, Lock};
 use crate::sys::files;
 
 /// From its spawning until a daemon listens; it only takes locks and binds sockets meanwhile.
@@ -105,7 +105,7 @@ pub async fn end(target: &Target, ask: &Ask, limit: Duration, progress: &mut Pro
         return Ok(existed);
     }
     let lock = target.profile.daemon_lock();
-    match Lock::acquire(&lock, GOING).with_context(|| format!("Cannot lock {}", lock.display()))? {
+    match Lock::acquire(&lock, GOING).with_context(|| lock::refused(&lock))? {
         Some(_) => Ok(existed),
         None => bail!("The daemon still holds {}: `lighter stop --force` ends it", lock.display()),
     }
@@ -115,7 +115,10 @@ pub async fn end(target: &Target, ask: &Ask, limit: Duration, progress: &mut Pro
 pub async fn spawn(target: &Target, begin: &Begin) -> anyhow::Result<()> {
     let log_path = target.profile.daemon_log();
     let log = files::owner_only().create(true).append(true).open(&log_path);
-    let log = log.with_context(|| format!("Cannot write {}", log_path.display()))?;
+    let log = log.with_context(|| {
+        let path = log_path.display();
+        format!("Cannot write {path}: make it writable, or set LIGHTER_HOME to a directory of yours elsewhere")
+    })?;
     let mut command = Command::new(std::env::current_exe().context("Cannot find this program's own file")?);
     command.arg("daemon").arg("--profile").arg(target.profile.name().as_str());
     match begin {

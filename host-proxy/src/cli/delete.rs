@@ -9,7 +9,7 @@ use clap::Args;
 
 use super::progress::Progress;
 use super::{Target, autostart, block_on, output, stop};
-use crate::lock::Lock;
+use crate::lock::{self, Lock};
 
 #[derive(Debug, Args)]
 pub struct Delete {
@@ -45,8 +45,7 @@ impl Delete {
 }
 
 fn lock(path: &std::path::Path) -> anyhow::Result<Lock> {
-    let lock =
-        Lock::acquire(path, Duration::from_secs(20)).with_context(|| format!("Cannot lock {}", path.display()))?;
+    let lock = Lock::acquire(path, Duration::from_secs(20)).with_context(|| lock::refused(path))?;
     lock.context("Another `lighter` is busy with this profile: try again when it has finished")
 }
 

@@ -12,7 +12,7 @@ use super::progress::Progress;
 use super::{Target, attach, block_on, output, proxies, status};
 use crate::control::{Ask, Control, Phase, Status};
 use crate::daemon::{Begin, Daemon, disk, log::Log};
-use crate::lock::Lock;
+use crate::lock::{self, Lock};
 use crate::machine::Platform;
 use crate::settings::proxy::ProxyWords;
 use crate::settings::{self, Engine, Host, Settings, Wishes};
@@ -335,7 +335,7 @@ impl Start {
 /// One start at a time between looking for a daemon and having one that listens.
 fn take_turn(target: &Target) -> anyhow::Result<Lock> {
     let path = target.profile.start_lock();
-    let lock = Lock::acquire(&path, TURN).with_context(|| format!("Cannot lock {}", path.display()))?;
+    let lock = Lock::acquire(&path, TURN).with_context(|| lock::refused(&path))?;
     lock.context(
         "Another `lighter start` or `lighter delete` of this profile has not come to an end: wait for it, or end it",
     )

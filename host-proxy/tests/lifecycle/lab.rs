@@ -199,6 +199,20 @@ fn within(child: Child, limit: Duration) -> Said {
     Said { code: status.code(), stdout: text(stdout), stderr: text(stderr) }
 }
 
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// Whether a program can be given mounts of its own here.
+pub fn can_mount() -> bool {
+    let can =
+        is_root() && Command::new("unshare").args(["--mount", "true"]).status().is_ok_and(|status| status.success());
+    if !can {
+        println!("not root, or not allowed to mount: the parts that need mounts were left out");
+    }
+    can
+}
+
 pub fn docker_is_here() -> bool {
     let found = Command::new("docker").arg("--version").output().is_ok_and(|output| output.status.success());
     if !found {

@@ -1,10 +1,21 @@
 //! What must hold of the places where a profile is: homes that cannot be written, paths of every length and letter, and what a crash
 //! or somebody else has left where the daemon wants its lock and its sockets.
 
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixStream;
 use std::process::Command;
 
-use crate::lab::{Lab, docker_is_here, ends_promptly, fails};
+use crate::lab::{Lab, can_mount, docker_is_here, ends_promptly, fails};
+
+/// Runs what follows with the home mounted read-only, in mounts of its own that end with it.
+const READ_ONLY: [&str; 5] = [
+    "unshare",
+    "--mount",
+    "sh",
+    "-ec",
+    "mount --bind \"$LIGHTER_HOME\" \"$LIGHTER_HOME\"; mount -o remount,bind,ro \"$LIGHTER_HOME\"; exec \"$0\" \"$@\"",
+];
 
 cases! {
     fn c6_a_home_that_cannot_be_used_is_named_with_the_way_out() {
@@ -27,6 +38,36 @@ cases! {
         std::os::unix::fs::symlink("/tmp", lab.profile()).unwrap();
         let said = lab.fails(&["start"]);
         assert!(said.stderr.contains("is not a directory"), "{said:#?}");
+    }
+
+    fn c6_a_profile_that_has_become_read_only_is_named_with_the_way_out() {
+        if !can_mount() {
+            return;
+        }
+        let lab = Lab::new();
+        lab.ok(&["start"]);
+        lab.ok(&["stop", "--quit"]);
+        let before = lab.files();
+        let refused = |args: &[&str]| {
+            let said = fails(lab.through(&READ_ONLY, args).spawn().unwrap());
+            let words = ["Read-only file system", "LIGHTER_HOME", &lab.profile().display().to_string()];
+            assert!(words.iter().all(|word| said.stderr.contains(word)), "{args:?}: {said:#?}");
+            said
+        };
+        refused(&["start"]);
+        // With the directory for the machine's sockets in its place, the lock is what cannot be had.
+        DirBuilder::new().mode(0o700).create(lab.profile().join("run")).unwrap();
+        for args in [&["start"][..], &["start", "--foreground"], &["start", "--asleep"], &["delete", "--force"]] {
+            let said = refused(args);
+            assert!(said.stderr.contains("start.lock: make its place writable"), "{said:#?}");
+        }
+        let said = ends_promptly(lab.through(&READ_ONLY, &["status"]).spawn().unwrap());
+        assert_eq!(said.code, Some(0), "{said:#?}");
+        std::fs::remove_dir(lab.profile().join("run")).unwrap();
+        assert_eq!(lab.files(), before);
+        lab.ok(&["start"]);
+        lab.ok(&["stop", "--quit"]);
+        lab.assert_clean();
     }
 
     fn c5_something_that_is_no_socket_in_its_place_is_not_removed() {
