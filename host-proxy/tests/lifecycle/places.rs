@@ -2,11 +2,15 @@
 //! or somebody else has left where the daemon wants its lock and its sockets.
 
 use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt;
-use std::os::unix::net::UnixStream;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, symlink};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::Command;
 
-use crate::lab::{Lab, can_mount, docker_is_here, ends_promptly, fails};
+use crate::lab::{Lab, can_mount, docker_is_here, ends_promptly, eventually, fails};
+
+/// The longest path that a socket may have on Linux.
+const LONGEST: usize = 107;
 
 /// Runs what follows with the home mounted read-only, in mounts of its own that end with it.
 const READ_ONLY: [&str; 5] = [
@@ -80,6 +84,51 @@ cases! {
         assert_eq!(std::fs::read_to_string(lab.profile().join("docker.sock")).unwrap(), "precious");
     }
 
+    fn c5_a_link_in_place_of_a_socket_is_neither_followed_nor_removed() {
+        let lab = Lab::new();
+        lab.ok(&["start"]);
+        lab.ok(&["stop", "--quit"]);
+        let theirs = lab.image("theirs.sock");
+        let listener = UnixListener::bind(&theirs).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        // One that leads to a socket of somebody who lives, and one that leads nowhere.
+        for (name, target) in [("docker.sock", theirs), ("control.sock", lab.image("nowhere.sock"))] {
+            let link = lab.profile().join(name);
+            symlink(&target, &link).unwrap();
+            let said = lab.fails(&["start"]);
+            assert!(said.stderr.contains(name) && said.stderr.contains("move it away"), "{said:#?}");
+            assert_eq!(std::fs::read_link(&link).unwrap(), target);
+            std::fs::remove_file(&link).unwrap();
+        }
+        assert_eq!(listener.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock, "nobody called");
+        lab.ok(&["start"]);
+        lab.ok(&["stop", "--quit"]);
+        lab.assert_clean();
+    }
+
+    fn c5_a_number_that_another_process_has_now_is_never_used() {
+        let lab = Lab::new();
+        lab.ok(&["start"]);
+        lab.signal("-KILL");
+        eventually("the daemon is dead", || lab.processes().is_empty());
+        eventually("nobody listens", || lab.status()["state"] == "stopped");
+        // The lab ends whatever lives in its home, should this test fail.
+        let mut stranger = Command::new("sleep").arg("1000").env("LIGHTER_HOME", lab.home()).spawn().unwrap();
+        let lock = lab.profile().join("daemon.lock");
+        for args in [&["stop"][..], &["stop", "--force"], &["stop", "--quit"], &["stop", "--quit", "--force"], &["status"], &["start"]] {
+            std::fs::write(&lock, format!("{}\n", stranger.id())).unwrap();
+            let said = ends_promptly(lab.spawn(args));
+            assert_eq!(said.code, Some(0), "{args:?}: {said:#?}");
+            assert!(stranger.try_wait().unwrap().is_none(), "{args:?}");
+        }
+        assert_ne!(lab.status()["pid"].as_u64(), Some(u64::from(stranger.id())));
+        lab.ok(&["stop", "--quit", "--force"]);
+        assert!(stranger.try_wait().unwrap().is_none());
+        stranger.kill().unwrap();
+        stranger.wait().unwrap();
+        lab.assert_clean();
+    }
+
     fn c7_a_path_too_long_for_a_socket_gets_a_short_one() {
         let lab = Lab::with_home(&format!("{}/home", "long".repeat(30)));
         let said = ends_promptly(lab.spawn(&["start"]));
@@ -91,6 +140,29 @@ cases! {
         lab.ok(&["stop", "--quit"]);
         assert!(!std::path::Path::new(&socket).parent().unwrap().exists());
         lab.assert_clean();
+    }
+
+    fn c7_sockets_stay_in_the_profile_up_to_the_last_byte_that_fits() {
+        // Both sides of what fits on macOS and on Linux.
+        for length in [103, 104, LONGEST, LONGEST + 1] {
+            // Every lab's directory has as long a path as every other's.
+            let rest = Lab::with_home("h").profile().join("control.sock").as_os_str().len() - 1;
+            let Some(room) = length.checked_sub(rest).filter(|room| *room > 0) else {
+                println!("temporary directories have too long a path here");
+                return;
+            };
+            let lab = Lab::with_home(&"h".repeat(room));
+            assert_eq!(lab.profile().join("control.sock").as_os_str().len(), length);
+            let said = ends_promptly(lab.spawn(&["start"]));
+            assert_eq!(said.code, Some(0), "{length}: {said:#?}");
+            let host = lab.status()["docker_host"].as_str().unwrap().to_owned();
+            let socket = host.strip_prefix("unix://").unwrap().to_owned();
+            let inside = lab.profile().join("docker.sock");
+            assert_eq!(std::path::Path::new(&socket) == inside, length <= LONGEST, "{length}: {socket}");
+            assert!(UnixStream::connect(&socket).is_ok(), "{length}: {socket}");
+            lab.ok(&["stop", "--quit"]);
+            lab.assert_clean();
+        }
     }
 
     fn c7_spaces_quotes_and_other_scripts_in_the_path_work() {
