@@ -33,6 +33,7 @@ mod shell;
 mod start;
 mod status;
 mod stop;
+mod threads;
 
 /// Linux containers on your desktop, with the ordinary docker CLI.
 #[derive(Debug, Parser)]

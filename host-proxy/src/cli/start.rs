@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 
 use super::progress::Progress;
-use super::{Target, attach, block_on, output, proxies, status};
+use super::{Target, attach, block_on, output, proxies, status, threads};
 use crate::control::{Ask, Control, Phase, Status};
 use crate::daemon::{Begin, Daemon, disk, log::Log};
 use crate::lock::{self, Lock};
@@ -92,6 +92,7 @@ enum Origin {
 
 impl Start {
     pub fn run(&self, target: &Target, platform: Arc<dyn Platform>, since: Instant) -> anyhow::Result<ExitCode> {
+        threads::room()?;
         match (self.foreground, self.asleep) {
             (true, _) => self.foreground(target, platform, since),
             (_, true) => block_on(self.asleep(target)),

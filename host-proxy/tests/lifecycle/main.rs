@@ -15,6 +15,7 @@ mod autostart;
 mod cases;
 mod guest;
 mod lab;
+mod limits;
 mod output;
 mod places;
 mod strangers;
@@ -55,7 +56,16 @@ fn main() -> ExitCode {
 }
 
 fn all() -> impl Iterator<Item = &'static (&'static str, fn())> {
-    let files =
-        [cases::ALL, places::ALL, output::ALL, verbs::ALL, wake::ALL, autostart::ALL, strangers::ALL, world::ALL];
+    let files = [
+        cases::ALL,
+        places::ALL,
+        limits::ALL,
+        output::ALL,
+        verbs::ALL,
+        wake::ALL,
+        autostart::ALL,
+        strangers::ALL,
+        world::ALL,
+    ];
     files.into_iter().flatten()
 }
