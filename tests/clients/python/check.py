@@ -1,5 +1,5 @@
 """How a client in Python tells the suite `clients` of its checks: one JSON object a line, as `tests/src/clients/report.rs` reads
-them. Words on the command line select checks by parts of their names."""
+them. Words on the command line select checks by parts of their names, or leave them out when they begin with a dash."""
 
 import json
 import sys
@@ -23,10 +23,11 @@ def _tell(**line):
 
 def run(*arguments):
     """Makes all checks that the command line asks for."""
-    wanted = sys.argv[1:]
+    wanted = [word for word in sys.argv[1:] if not word.startswith("-")]
+    left_out = [word[1:] for word in sys.argv[1:] if word.startswith("-")]
     for function in _checks:
         name = function.__name__
-        if wanted and not any(word in name for word in wanted):
+        if wanted and not any(word in name for word in wanted) or any(word in name for word in left_out):
             continue
         _tell(begin=name)
         try:

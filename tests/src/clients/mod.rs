@@ -43,6 +43,19 @@ const CLIENTS: &[Client] = &[
     Client { name: "testcontainers-python", install: testcontainers::install_python, run: testcontainers::run_python },
 ];
 
+/// Checks that take longest and show again what another client's check shows, or another of the same client's: they run when
+/// clients or checks are named.
+const BY_NAME: &[(&str, &[&str])] = &[
+    ("compose", &["scale_up_and_down", "restart_starts_anew"]),
+    ("buildx", &["bake_builds_two_images"]),
+    ("registry", &["imagetools_inspect_and_create"]),
+    ("bollard", &["build_from_a_streamed_tar"]),
+    ("docker-py", &["eight_threads_exec_at_once", "volumes_and_networks"]),
+    ("dockerode", &["build_is_followed_and_its_failure_too", "archive_up_and_down"]),
+    ("testcontainers-rust", &["two_containers_meet_in_a_network", "stop_and_start_again", "a_file_is_copied_in"]),
+    ("testcontainers-python", &["an_image_is_built_and_removed", "waits_for_a_command_to_succeed", "files_are_copied"]),
+];
+
 /// What a client's session has to work with.
 struct Stage<'a> {
     session: &'a Session,
@@ -146,6 +159,10 @@ fn chosen(name: &str, wanted: &[String]) -> bool {
 
 /// The words that select checks of this client; none means all.
 fn checks(name: &str, wanted: &[String]) -> Vec<String> {
+    if wanted.is_empty() {
+        let left_out = BY_NAME.iter().filter(|(client, _)| *client == name).flat_map(|(_, checks)| *checks);
+        return left_out.map(|check| format!("-{check}")).collect();
+    }
     let of_client = |word: &&String| chosen(name, std::slice::from_ref(*word));
     let words: Vec<Option<&str>> =
         wanted.iter().filter(of_client).map(|word| word.split_once('/').map(|(_, check)| check)).collect();

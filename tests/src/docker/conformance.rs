@@ -53,7 +53,7 @@ pub const NAME: &str = "conformance";
 const IMAGE: &str = "conformance:latest";
 
 /// What is part of every run: where the proxy itself has most to do, and few containers have to start.
-const QUICK: &[&str] = &["versions", "errors.", "framing.", "system.", "volumes.", "attach."];
+const QUICK: &[&str] = &["versions", "errors.", "framing.", "system.", "volumes."];
 
 /// How much the daemon's private memory may grow while a gigabyte streams through it, in KiB: its buffers and the allocator's slack.
 const GROWTH_KIB: u64 = 8 << 10;

@@ -26,13 +26,24 @@ const BY_NAME: Duration = Duration::from_secs(150 * 60);
 /// which does not know what runs the guest; the software rig shows it in every run.
 const ASKED: &[&str] = &[
     docker::conformance::NAME,
+    "build_classic",
     "build_context_of_2000_files",
+    "commit_tag_history_rmi",
     "docker_ps_wakes_a_stopped_machine",
+    "export_and_import_keep_the_tree",
     "first_request_waits_for_the_start",
     "full_host_makes_writes_wait_and_loses_none",
+    "logs_tail_and_timestamps",
+    "networks_connect_containers_by_name",
+    "ps_filters_and_inspect",
     "quit_takes_the_socket_and_start_brings_it_back",
+    "run_carries_100_mb_out_byte_exact",
+    "stats_top_pause_rename_update",
     "two_clients_at_once_wake_one_machine",
     "two_starts_at_once_give_one_machine",
+    "volumes_keep_data",
+    "wait_and_many_at_once",
+    "x1_streams_end_with_dockerd_and_the_machine_stays",
 ];
 
 /// Cases of the network rig that run here unasked; the rest takes too long.
