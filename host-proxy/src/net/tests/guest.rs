@@ -15,6 +15,7 @@ use smoltcp::wire::{HardwareAddress, IpCidr, IpEndpoint};
 
 use super::super::packet::{ETHERNET, Packet, TYPE_IPV4, TYPE_IPV6};
 use super::super::{HostAccess, Inward, NameFiles, Network, Policy, checksum, datagram, plan};
+use super::stays;
 
 /// How long a test waits before it fails.
 pub const DEADLINE: Duration = Duration::from_secs(120);
@@ -30,6 +31,7 @@ pub struct Guest {
     sockets: SocketSet<'static>,
     began: std::time::Instant,
     network: Network,
+    policy: Policy,
     _names: tempfile::TempDir,
 }
 
@@ -52,9 +54,12 @@ impl Guest {
         let names = tempfile::tempdir().unwrap();
         let files = NameFiles { hosts: names.path().join("hosts"), resolv_conf: names.path().join("resolv.conf") };
         std::fs::write(&files.hosts, hosts).unwrap();
+        // Other names are asked where no system sends anything without being told that a broadcast is meant.
+        std::fs::write(&files.resolv_conf, "nameserver 255.255.255.255\n").unwrap();
         let (end, link) = ends();
         let host_access = if host_access { HostAccess::Unprivileged } else { HostAccess::No };
-        let network = Network::behind(link, Policy { host_access }, files);
+        let policy = Policy { host_access };
+        let network = Network::behind(link, policy, files);
         let kick = Arc::new(Kick::default());
         end.plug(Arc::clone(&kick), features);
         let mut wire = Wire { mtu: usize::from(plan::MTU), ..Wire::default() };
@@ -65,7 +70,7 @@ impl Guest {
         });
         let sockets = SocketSet::new(Vec::new());
         let began = std::time::Instant::now();
-        Self { end, kick, wire, interface, sockets, began, network, _names: names }
+        Self { end, kick, wire, interface, sockets, began, network, policy, _names: names }
     }
 
     /// Gives the guest's interface the MTU of a container's.
@@ -160,8 +165,9 @@ impl Guest {
         self.send_frame(bytes).await;
     }
 
-    /// Sends a frame made by hand.
+    /// Sends a frame made by hand; panics if it could leave this computer.
     pub async fn send_frame(&mut self, bytes: Vec<u8>) {
+        stays::check(self.policy, &bytes);
         self.end.frames.send(Frame { offload: Offload::default(), bytes }).await.unwrap();
     }
 

@@ -128,6 +128,10 @@ async fn n1_short_and_long_frames_are_no_reason_to_fall_over() {
         for kind in [[8, 0], [8, 6], [0x86, 0xdd]] {
             let mut bytes = [&plan::GATEWAY_MAC[..], &plan::GUEST_MAC, &kind].concat();
             bytes.resize(length, 0x45);
+            // The version and the other lengths lie; the address must not be one of somebody real.
+            if let Some(address) = bytes.get_mut(ETHERNET + 16..ETHERNET + 20) {
+                address.copy_from_slice(&plan::GATEWAY_V4.octets());
+            }
             guest.send_frame(bytes).await;
         }
     }
