@@ -2,6 +2,7 @@
 //! What plays the world are servers on this host's loopback, reached through the alias of the host; `stays` sees to it that
 //! nothing goes further.
 
+mod allowlist;
 mod fair;
 pub(crate) mod guest;
 mod hostile;

@@ -82,7 +82,8 @@ async fn n6_a_datagram_in_fragments_arrives_whole() {
     assert!(buffer[..count] == payload);
 }
 
-fn question(name: &str) -> Vec<u8> {
+/// A question for an address of `name`.
+pub fn question(name: &str) -> Vec<u8> {
     let mut message = vec![0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
     for label in name.split('.') {
         message.push(label.len() as u8);
