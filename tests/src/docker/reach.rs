@@ -1,6 +1,6 @@
-//! What can be reached at all: every port of every virtual address asked by a container, vsock from a container, and what of
-//! lighter other users and other computers find. Like those of `network`, these cases run only with the daemon in a
-//! namespace that the rig made.
+//! What can be reached at all: the ports of the virtual addresses asked by a container (all of TCP, of UDP as many as `scan`
+//! is told to), vsock from a container, and what of lighter other users and other computers find. Like those of `network`, these
+//! cases run only with the daemon in a namespace that the rig made.
 
 mod listening;
 mod scan;

@@ -1,11 +1,11 @@
-//! What is open on the network between guest and host: every UDP port asked.
+//! What is open on the network between guest and host: every UDP port asked, and the README's table against the constants.
 //! TCP is asked in `hostile`.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use super::super::packet::UDP;
-use super::super::plan;
+use super::super::{HOST_NAME, HostAccess, plan};
 use super::guest::{Guest, LINUX};
 use super::udp::question;
 
@@ -64,4 +64,37 @@ async fn g14_of_all_udp_ports_of_the_virtual_addresses_only_the_name_server_answ
     }
     let allowed = [IpAddr::from(plan::GATEWAY_V4), plan::GATEWAY_V6.into()];
     assert_eq!(found, allowed.map(|address| SocketAddr::new(address, plan::DNS_PORT)).into());
+}
+
+/// Cells of the README's rows about the addresses of the plan, but for what is said in words.
+fn rows() -> Vec<Vec<String>> {
+    let readme = include_str!("../../../../README.md");
+    let table = readme.lines().skip_while(|line| !line.starts_with("| address | name | port | protocol |")).skip(2);
+    let cells = |line: &str| line.split('|').skip(1).take(4).map(|cell| cell.trim().to_owned()).collect();
+    table.take_while(|line| line.starts_with('|')).map(cells).collect()
+}
+
+#[test]
+fn the_readme_lists_what_the_constants_say() {
+    let first = (0..=u16::MAX).find(|&port| HostAccess::Unprivileged.allows(port)).unwrap();
+    let both = |v4: std::net::Ipv4Addr, v6: std::net::Ipv6Addr| format!("`{v4}`, `{v6}`");
+    let gateway = both(plan::GATEWAY_V4, plan::GATEWAY_V6);
+    let alias = both(plan::HOST_V4, plan::HOST_V6);
+    let (router, host) = ("`gateway.docker.internal`".to_owned(), format!("`{HOST_NAME}`"));
+    let want = [
+        [gateway.clone(), router.clone(), plan::DNS_PORT.to_string(), "UDP, TCP".to_owned()],
+        [gateway, router, "–".to_owned(), "echo".to_owned()],
+        [alias.clone(), host.clone(), format!("{first}–{}", u16::MAX), "TCP, UDP".to_owned()],
+        [alias.clone(), host.clone(), format!("1–{}", first - 1), "TCP, UDP".to_owned()],
+        [alias, host, "–".to_owned(), "echo".to_owned()],
+        [both(plan::GUEST_V4, plan::GUEST_V6), String::new(), "–".to_owned(), "–".to_owned()],
+    ];
+    assert_eq!(rows(), want);
+    let readme = include_str!("../../../../README.md");
+    for network in
+        [format!("{}/{}", "192.168.127.0", plan::PREFIX_V4), format!("fd6c:6967:6874:6572::/{}", plan::PREFIX_V6)]
+    {
+        assert!(readme.contains(&format!("`{network}`")), "the README does not name {network}");
+        assert!(plan::is_on_link(network.split('/').next().unwrap().parse().unwrap()));
+    }
 }
