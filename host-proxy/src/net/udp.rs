@@ -30,7 +30,7 @@ use super::{plan, reach};
 /// Most pairs at the same time.
 const MOST: usize = 1024;
 /// A pair without traffic for so long is over (RFC 4787 asks for two minutes at least).
-const IDLE: Duration = Duration::from_secs(120);
+pub(super) const IDLE: Duration = Duration::from_secs(120);
 /// For name servers, which answer once.
 const IDLE_DNS: Duration = Duration::from_secs(15);
 /// After this a pair may be replaced by another of the same container: it has probably been answered.

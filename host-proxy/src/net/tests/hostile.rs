@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
-use super::super::packet::{ETHERNET, ICMP_V4, TCP};
+use super::super::packet::{ETHERNET, ICMP_V4, TCP, UDP};
 use super::super::{checksum, icmp, plan};
 use super::guest::{Guest, LINUX, packet};
 
@@ -75,22 +75,40 @@ async fn is_alive(guest: &mut Guest) {
     assert_eq!(icmp::reply(gateway, reply.payload()), Some(echo));
 }
 
+/// A BOOTREQUEST of this type from the hardware address that ends in `index`, with an option that goes beyond the end.
+fn dhcp(kind: u8, index: u16) -> Vec<u8> {
+    let mut message = vec![1, 1, 6, 0];
+    message.resize(236, 0);
+    message[28..30].copy_from_slice(&index.to_be_bytes());
+    message.extend_from_slice(&[99, 130, 83, 99, 53, 1, kind, 61, 255]);
+    message
+}
+
+/// DISCOVER, REQUEST, DECLINE, RELEASE, INFORM (RFC 2132 §9.6), and a type that there is none of.
+const DHCP_KINDS: [u8; 6] = [1, 3, 4, 7, 8, 99];
+
 #[tokio::test]
 async fn n4_nobody_serves_dhcp_so_there_are_no_leases_to_exhaust() {
     let mut guest = Guest::new(LINUX, true, "").without_client();
-    // BOOTREQUEST, magic, DISCOVER, and an option that goes beyond the end.
-    let mut discover = vec![1, 1, 6, 0];
-    discover.resize(236, 0);
-    discover.extend_from_slice(&[99, 130, 83, 99, 53, 1, 1, 61, 255]);
     for index in 0..10_000u16 {
-        discover[28..30].copy_from_slice(&index.to_be_bytes());
+        let kind = DHCP_KINDS[usize::from(index / 2) % DHCP_KINDS.len()];
         let broadcast = SocketAddr::from(([255, 255, 255, 255], 67));
         let from: IpAddr = if index % 2 == 0 { [0, 0, 0, 0].into() } else { plan::GUEST_V4.into() };
-        let ip = packet(from, broadcast.ip(), 17, &super::guest::udp(from, 68, broadcast, &discover));
+        let ip = packet(from, broadcast.ip(), UDP, &super::guest::udp(from, 68, broadcast, &dhcp(kind, index)));
         guest.send_ip(&ip).await;
     }
     is_alive(&mut guest).await;
     assert!(guest.raw_tcp().is_empty() && guest.others().is_empty());
+}
+
+#[tokio::test]
+async fn n4_informs_declines_and_releases_to_the_gateway_itself_are_refused() {
+    let mut guest = Guest::new(LINUX, true, "").without_client();
+    for kind in DHCP_KINDS {
+        guest.send_udp(68, SocketAddr::from((plan::GATEWAY_V4, 67)), &dhcp(kind, 7)).await;
+        let message = guest.other("port unreachable").await;
+        assert_eq!((message.protocol, &message.payload()[..2]), (ICMP_V4, &[3, 3][..]), "{kind}");
+    }
 }
 
 #[tokio::test]
