@@ -73,6 +73,7 @@ fn g14_from_a_container(s: &Session) -> Result<()> {
 }
 
 fn g14_from_the_guest(s: &Session) -> Result<()> {
+    guard(s)?;
     let words = targets(&[GATEWAY_V6, ALIAS_V6, GUEST_V6, "127.0.0.1"], ALIAS_V6, &[NOBODY_V6, NOBODY, METADATA]);
     // Without this its kernel refuses some ports a second and is silent for the others.
     let free = "echo 0 > /proc/sys/net/ipv4/icmp_ratelimit; echo 1000000 > /proc/sys/net/ipv4/icmp_msgs_per_sec; \

@@ -7,6 +7,7 @@
 
 use std::fs::File;
 use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::thread;
 
@@ -155,6 +156,11 @@ fn home() -> String {
     format!("lt-home-{}", std::process::id())
 }
 
+/// Where `ip` keeps a namespace.
+fn namespace(name: &str) -> PathBuf {
+    Path::new("/run/netns").join(name)
+}
+
 fn out() -> String {
     format!("lt-out-{}", std::process::id())
 }
@@ -163,12 +169,22 @@ fn far() -> String {
     format!("lt-far-{}", std::process::id())
 }
 
-/// Fails unless the session's daemon runs in a network namespace of its own, so that nothing that its guest sends can leave
-/// this machine. Every case that scans, floods or sends odd packets asks this first.
+/// Fails unless the session's daemon runs in the namespace that this rig made for it, so that nothing that its guest sends can
+/// leave this machine. Every case that scans, floods or sends odd packets asks this first.
 pub fn guard(s: &Session) -> Result<()> {
-    let theirs = std::fs::read_link(format!("/proc/{}/ns/net", daemon(s)?))?;
-    let ours = std::fs::read_link("/proc/self/ns/net")?;
-    ensure!(theirs != ours, "the daemon is in the host's own network: this case would reach the outside");
+    is_within(daemon(s)?, &namespace(&home()))
+}
+
+/// Any other namespace than the one whose only cable we know may lead anywhere, so it is not enough that it is not the host's.
+fn is_within(process: u64, namespace: &Path) -> Result<()> {
+    let cure = "only a namespace that the rig made is closed, so run it by `cargo xtask test network`";
+    // A file of the kernel's, the same one for all who are in there.
+    let place = |path: &Path| std::fs::metadata(path).map(|facts| (facts.dev(), facts.ino()));
+    let theirs = place(Path::new(&format!("/proc/{process}/ns/net"))).context("the daemon's network namespace")?;
+    let made =
+        place(namespace).with_context(|| format!("this rig made no namespace {}: {cure}", namespace.display()))?;
+    ensure!(theirs == made, "the daemon is not in {}: this case could reach the outside; {cure}", namespace.display());
+    ensure!(theirs != place(Path::new("/proc/self/ns/net"))?, "{} is the host's own network", namespace.display());
     Ok(())
 }
 
@@ -199,10 +215,56 @@ pub fn program_at_home(program: &str) -> Run {
 
 /// Runs `work` in a namespace; sockets that it makes stay there.
 fn within<T: Send + 'static>(name: &str, work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    let namespace = File::open(Path::new("/run/netns").join(name))?;
+    let namespace = File::open(namespace(name))?;
     let entered = thread::spawn(move || {
         move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
         work()
     });
     entered.join().map_err(|_| anyhow!("what ran in {name} panicked"))?
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::docker::{network, reach};
+
+    #[test]
+    fn only_the_namespace_that_was_made_is_good_enough() {
+        let refusal =
+            |namespace: &str| is_within(std::process::id().into(), Path::new(namespace)).unwrap_err().to_string();
+        // Another one than the rig's: here a namespace of another kind stands for it.
+        assert!(refusal("/proc/self/ns/uts").contains("could reach the outside"));
+        assert!(refusal("/proc/self/ns/net").contains("the host's own network"));
+        assert!(refusal("/run/netns/lt-home-nobodys").contains("made no namespace"));
+    }
+
+    /// A session whose daemon is this very process, in the host's network, and whose docker only says that it was called.
+    fn outside(dir: &Path) -> Session {
+        let script = |name: &str, text: String| {
+            let path = dir.join(name);
+            std::fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
+            std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+            path
+        };
+        let status = format!("[ \"$1\" = status ] && echo '{{\"pid\": {}}}' || touch called", std::process::id());
+        let lighter = script("lighter", status);
+        let docker = script("docker", "touch called".to_owned());
+        let (busybox, conformance, meter, cache) = (docker.clone(), docker.clone(), docker.clone(), dir.to_owned());
+        let (engine, cpus, patience, words) = ("software", "1", 1, Vec::new());
+        let dir = dir.to_owned();
+        Session { docker, lighter, dir, busybox, conformance, meter, cache, engine, cpus, patience, words }
+    }
+
+    #[test]
+    fn no_case_of_the_network_does_anything_for_a_daemon_in_the_hosts_own_network() {
+        let dir = tempfile::tempdir().unwrap();
+        let session = outside(dir.path());
+        for case in network::cases().into_iter().chain(reach::cases()) {
+            let refusal = (case.run)(&session).unwrap_err();
+            assert!(format!("{refusal:#}").contains("made no namespace"), "{}: {refusal:#}", case.name);
+            assert!(!dir.path().join("called").exists(), "{} called a program before it asked", case.name);
+        }
+    }
 }
