@@ -1,6 +1,7 @@
 //! Forty names and types, answers of 60 bytes to 64 KiB, over both transports: what the host's name server says is what the
 //! guest gets, byte for byte, and what does not fit a datagram is asked again over TCP.
 
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use tokio::net::{TcpListener, UdpSocket};
@@ -19,16 +20,22 @@ const LENGTHS: [usize; 12] = [60, 300, 511, 512, 513, 1232, 1233, 4096, 4097, 16
 /// What an asker says it takes in a datagram; `None` says nothing.
 const ROOMS: [Option<u16>; 4] = [None, Some(1232), Some(4096), Some(u16::MAX)];
 
+/// Different for every index, in five shapes: short, of a service, with the longest label, nearly the longest name, mixed case.
 fn name(index: usize) -> String {
     match index % 5 {
         0 => format!("a{index}.example"),
         1 => format!("_service._tcp.n{index}.example"),
-        2 => {
-            format!("{}.example", "long-label-of-63-bytes-that-goes-on-and-on-until-it-is-as-long-x".get(..63).unwrap())
-        }
+        2 => format!("{index:x<63}.example"),
         3 => format!("{}n{index}.example", "deep.".repeat(40)),
         _ => format!("Mixed-Case{index}.EXAMPLE"),
     }
+}
+
+#[test]
+fn the_table_has_forty_names_and_forty_types() {
+    let names: BTreeSet<String> = (0..KINDS.len()).map(|index| name(index).to_ascii_lowercase()).collect();
+    assert_eq!((names.len(), BTreeSet::from(KINDS).len()), (40, 40));
+    assert!(names.iter().any(|name| name.split('.').next().is_some_and(|label| label.len() == 63)));
 }
 
 /// The answer of so many bytes to a question: its header, the question, and bytes that nobody here reads.
