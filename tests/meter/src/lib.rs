@@ -8,6 +8,8 @@ pub mod datagrams;
 pub mod exec;
 /// Many connections at the same time.
 pub mod fetch;
+/// A table of names and types.
+pub mod names;
 /// What Testcontainers leaves the removing to.
 pub mod reaper;
 /// Which ports are open.

@@ -2,14 +2,15 @@
 //! `down|up SOCKET CONTAINER BYTES` or `vsock COUNT`, by the 50th and the 99th percentile in nanoseconds, so that one start serves many short turns. With words
 //! of its own it does what the busybox of the other containers cannot: `echo PORT` is a UDP server, `scan …` asks
 //! every port of addresses, `refused COUNT` is refused by the vsock device, `ways …` tries vsock in three ways,
-//! `fetch …` has many connections at the same time, `datagrams …` wants datagrams back, and `reaper` removes what others leave.
+//! `fetch …` has many connections at the same time, `datagrams …` wants datagrams back, `names SERVER` asks a name server for
+//! a table of names, and `reaper` removes what others leave.
 
 use std::error::Error;
 use std::io::{self, BufRead, Write};
 use std::net::{Ipv6Addr, UdpSocket};
 use std::path::Path;
 
-use lighter_meter::{datagrams, exec, fetch, fresh, kept, percentile, reaper, scan, sys};
+use lighter_meter::{datagrams, exec, fetch, fresh, kept, names, percentile, reaper, scan, sys};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -36,6 +37,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             let sizes = sizes.iter().map(|word| word.parse()).collect::<Result<Vec<_>, _>>()?;
             Ok(datagrams::run(server.parse()?, &sizes)?)
         }
+        ["names", server] => Ok(names::run(server.parse()?)?),
         ["reaper"] => Ok(reaper::run()?),
         ["fetch", server, path, count] => Ok(fetch::run(server.parse()?, path, count.parse()?)?),
         _ => Err(format!("{words:?} is nothing that this program does").into()),

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use lighter_meter::names::NAMES;
 
 use super::{BUSYBOX, Case, Session, ports, reach, same};
 use crate::rig::servers::{COUNT, ECHO, FILES, LOOPBACK_FILES, LOW_FILES, OPEN_FILES, content_hash};
@@ -22,6 +23,7 @@ pub fn cases() -> Vec<Case> {
         Case { name: "net_refused_and_unreachable_are_told_apart", run: failures },
         Case { name: "net_datagrams_pass_both_ways", run: datagrams },
         Case { name: "net_names_resolve_as_on_the_host", run: names },
+        Case { name: "net_a_table_of_names_and_types", run: table_of_names },
         Case { name: "net_echoes_come_back", run: echoes },
         Case { name: "net_ipv6_reaches_the_world", run: ipv6 },
         Case { name: "net_host_docker_internal_is_the_hosts_loopback", run: host },
@@ -149,6 +151,18 @@ fn names(s: &Session) -> Result<()> {
     let asked = container(s, "nslookup -type=txt text.world.test; nslookup nobody.world.test; true")?;
     ensure!(asked.contains(&"x".repeat(200)), "a text record does not pass: {asked}");
     ensure!(asked.contains("NXDOMAIN"), "a name that does not exist: {asked}");
+    Ok(())
+}
+
+/// Fifty names and fifteen types, answers of up to 64 KiB, over both transports: the client compares every byte.
+fn table_of_names(s: &Session) -> Result<()> {
+    let said = reach::meter(s, &[], &["names".to_owned(), "192.168.127.1:53".to_owned()], 600)?;
+    println!("    {said}");
+    let number = |word| said.split(' ').skip_while(|&found| found != word).nth(1).and_then(|word| word.parse().ok());
+    let (udp, cut, tcp) = (number("udp"), number("cut"), number("tcp"));
+    // Three times in datagrams, once over a stream, and again what was cut.
+    ensure!(udp >= Some(3 * NAMES), "too few were asked for: {said}");
+    ensure!(cut > Some(0) && tcp >= cut.map(|cut| cut + NAMES), "cut answers were not asked for again: {said}");
     Ok(())
 }
 

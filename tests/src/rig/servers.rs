@@ -6,6 +6,7 @@ use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::thread;
 
 use anyhow::Result;
+use lighter_meter::names;
 use sha2::{Digest, Sha256};
 
 use super::connect_proxy;
@@ -53,7 +54,7 @@ pub fn of_the_world() -> Result<()> {
     serve(TcpListener::bind(("::", COUNT))?, count);
     serve(TcpListener::bind(("::", 53))?, name_stream);
     // A socket of its own for IPv4, so that answers come from the address that was asked.
-    datagrams(UdpSocket::bind((super::world::SERVER, 53))?, |question| answer(question, 512));
+    datagrams(UdpSocket::bind((super::world::SERVER, 53))?, |question| answer(question, false));
     serve(TcpListener::bind((super::world::SERVER, ECHO))?, echo);
     connect_proxy::serve(super::world::SERVER)
 }
@@ -133,13 +134,17 @@ fn name_stream(mut stream: TcpStream) -> std::io::Result<()> {
         stream.read_exact(&mut length)?;
         let mut question = vec![0; usize::from(u16::from_be_bytes(length))];
         stream.read_exact(&mut question)?;
-        let Some(answer) = answer(&question, 65_535) else { return Ok(()) };
+        let Some(answer) = answer(&question, true) else { return Ok(()) };
         stream.write_all(&[&(answer.len() as u16).to_be_bytes()[..], &answer].concat())?;
     }
 }
 
-/// Answers for `server.world.test` (address) and `text.world.test` (text of 200 bytes); other names do not exist.
-fn answer(question: &[u8], room: usize) -> Option<Vec<u8>> {
+/// Answers for the measuring client's table, `server.world.test` (address) and `text.world.test` (text of 200 bytes); other
+/// names do not exist.
+fn answer(question: &[u8], over_stream: bool) -> Option<Vec<u8>> {
+    if let Some(of_the_table) = names::answer(question, over_stream) {
+        return Some(of_the_table);
+    }
     let end = 12 + question.get(12..)?.iter().position(|&byte| byte == 0)? + 5;
     let name = question.get(12..end - 4)?.to_ascii_lowercase();
     let kind = question.get(end - 4..end - 2)?;
@@ -159,10 +164,43 @@ fn answer(question: &[u8], room: usize) -> Option<Vec<u8>> {
         answer.extend_from_slice(&[0, 1, 0, 0, 0, 60]);
         answer.extend_from_slice(&record);
     }
-    if answer.len() > room {
-        answer.truncate(end);
-        answer[2] |= 2;
-        answer[7] = 0;
-    }
     Some(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::*;
+
+    /// The rig's server and the client that a container runs, with nothing in between.
+    #[test]
+    fn n8_the_client_of_the_table_is_content_with_this_server_and_not_with_another_one() {
+        let (stream, datagram) = loop {
+            let stream = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+            // The same port over UDP may be somebody else's.
+            if let Ok(datagram) = UdpSocket::bind(stream.local_addr().unwrap()) {
+                break (stream, datagram);
+            }
+        };
+        let address = stream.local_addr().unwrap();
+        serve(stream, name_stream);
+        datagrams(datagram, |question| answer(question, false));
+        names::run(address).unwrap();
+
+        // One that cuts nothing, and so says too much.
+        let other = UdpSocket::bind(("127.0.0.1", 0)).unwrap();
+        let address: SocketAddr = other.local_addr().unwrap();
+        datagrams(other, |question| answer(question, true));
+        assert!(names::run(address).unwrap_err().to_string().contains("bytes instead of"));
+    }
+
+    #[test]
+    fn names_of_the_world_are_as_they_were() {
+        let question = b"\0\x07\x01\0\0\x01\0\0\0\0\0\0\x06server\x05world\x04test\0\0\x01\0\x01";
+        assert!(answer(question, false).unwrap().ends_with(&[0, 4, 10, 77, 0, 2]));
+        let mut other = question.to_vec();
+        other[13] = b'x';
+        assert_eq!(answer(&other, false).unwrap()[3], 0x83);
+    }
 }
