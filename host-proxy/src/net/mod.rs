@@ -72,7 +72,7 @@ pub struct NameFiles {
 #[derive(Debug)]
 pub struct Network {
     router: AbortHandle,
-    welcome: Welcome,
+    dns: Arc<Dns>,
     inward: Inward,
 }
 
@@ -86,18 +86,17 @@ impl Network {
     /// The stack behind a link whose other end the caller serves. Called inside a tokio runtime.
     pub fn behind(link: HostEnd, policy: Policy, names: NameFiles) -> Self {
         let dns = Arc::new(Dns::new(names.hosts, names.resolv_conf, policy));
-        let welcome = plan::welcome(dns.search());
         let queues = Budget::new(router::QUEUES);
         let memory = Memory::new();
         let inward = Inward::new(Egress::new(link.sender()), memory.clone(), queues.clone());
-        let router = Router::new(link, policy, dns, inward.clone(), (memory, queues));
+        let router = Router::new(link, policy, Arc::clone(&dns), inward.clone(), (memory, queues));
         let router = tokio::spawn(router.run()).abort_handle();
-        Self { router, welcome, inward }
+        Self { router, dns, inward }
     }
 
-    /// What the agent is told.
+    /// What the agent is told, with the host's search domains as they are now.
     pub fn welcome(&self) -> Welcome {
-        self.welcome.clone()
+        plan::welcome(self.dns.search())
     }
 
     /// The way into the guest.

@@ -5,13 +5,15 @@
 use std::net::IpAddr;
 
 use libfuzzer_sys::fuzz_target;
-use lighter::net::reading::{Code, Hosts, Query, id, refuse, resolver, with_id};
+use lighter::net::reading::{Code, Hosts, Query, addresses as addresses_in, id, refuse, resolver, with_id};
 
 fuzz_target!(|input: (&[u8], &[u8], u16, Vec<IpAddr>)| {
     let (question, answer, other, addresses) = input;
     let text = String::from_utf8_lossy(question).into_owned();
     let _ = resolver(&text);
     let name = String::from_utf8_lossy(answer);
+    // Each record has ten bytes before its data.
+    assert!(addresses_in(answer).len() <= answer.len() / 10);
     let _ = Hosts::new(text).addresses(&name);
     let renamed = with_id(question, other);
     assert_eq!(renamed.len(), question.len());
@@ -20,6 +22,9 @@ fuzz_target!(|input: (&[u8], &[u8], u16, Vec<IpAddr>)| {
     match Query::parse(question) {
         Ok(query) => {
             let _ = query.is_answered_by(answer, other);
+            if let Some(longer) = query.within(&name) {
+                assert_eq!(Query::parse(&longer).map(|longer| longer.kind), Ok(query.kind));
+            }
             for made in [query.answer(&addresses), query.fail(Code::Server), query.truncated()] {
                 assert!(is_answer(&made), "{made:?}");
                 assert!(query.is_answered_by(&made, id(question).expect("it was parsed")));

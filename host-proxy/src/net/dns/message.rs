@@ -4,13 +4,13 @@
 use std::net::IpAddr;
 
 /// Bytes of the header.
-const HEADER: usize = 12;
+pub(super) const HEADER: usize = 12;
 /// Longest name in a message, in bytes (RFC 1035 §3.1).
 const LONGEST_NAME: usize = 255;
 /// How long an answer of ours may be kept, in seconds: files change.
 const TTL: u32 = 10;
 /// The internet.
-const CLASS_IN: u16 = 1;
+pub(super) const CLASS_IN: u16 = 1;
 
 const RESPONSE: u8 = 0x80;
 const OPCODE: u8 = 0x78;
@@ -168,6 +168,21 @@ impl<'a> Query<'a> {
         }
     }
 
+    /// The same question about this name in `domain`; `None` if there can be no such name.
+    pub fn within(&self, domain: &str) -> Option<Vec<u8>> {
+        let mut message = self.bytes[..2].to_vec();
+        message.extend_from_slice(&[RECURSION_DESIRED, 0, 0, 1, 0, 0, 0, 0, 0, 0]);
+        // All of the question but the root, the type and the class.
+        message.extend_from_slice(&self.bytes[HEADER..self.end - 5]);
+        for label in domain.trim_end_matches('.').split('.') {
+            let length = u8::try_from(label.len()).ok().filter(|length| (1..=63).contains(length))?;
+            message.push(length);
+            message.extend_from_slice(label.as_bytes());
+        }
+        message.extend_from_slice(&self.bytes[self.end - 5..self.end]);
+        (message.len() - HEADER - 4 <= LONGEST_NAME).then_some(message)
+    }
+
     fn reply(&self, code: Code, answers: u16) -> Vec<u8> {
         let mut message = header(self.bytes, code, [0, 1], answers);
         message.extend_from_slice(&self.bytes[HEADER..self.end]);
@@ -190,7 +205,7 @@ fn header(query: &[u8], code: Code, questions: [u8; 2], answers: u16) -> Vec<u8>
 }
 
 /// The name at `at` and where it ends. A question comes first, so there is nothing that a pointer could point back to.
-fn name(message: &[u8], mut at: usize) -> Option<(String, usize)> {
+pub(super) fn name(message: &[u8], mut at: usize) -> Option<(String, usize)> {
     let (mut text, start) = (String::new(), at);
     loop {
         let length = usize::from(*message.get(at)?);
@@ -286,6 +301,21 @@ pub mod tests {
             with_opt.extend_from_slice(&[0; 6]);
             assert_eq!(Query::parse(&with_opt).unwrap().room(), room);
         }
+    }
+
+    #[test]
+    fn a_question_within_a_domain_is_another_question_and_no_longer_than_a_name_may_be() {
+        let with_opt = [query(7, "build", TYPE_AAAA), vec![0, 0, 41, 16, 0, 0, 0, 0, 0, 0, 0]].concat();
+        let short = Query::parse(&with_opt).unwrap();
+        assert_eq!(short.within("corp.example"), Some(query(7, "build.corp.example", TYPE_AAAA)));
+        assert_eq!(short.within("corp.example."), short.within("corp.example"));
+        let label = "x".repeat(63);
+        for domain in ["", ".", "a..b", "x".repeat(64).as_str(), [label.as_str(); 4].join(".").as_str()] {
+            assert_eq!(short.within(domain), None, "{domain}");
+        }
+        let longest = [label.as_str(), &label, &label, &label[..55]].join(".");
+        assert!(Query::parse(&short.within(&longest).unwrap()).is_ok());
+        assert_eq!(short.within(&format!("{longest}x")), None);
     }
 
     proptest! {

@@ -2,6 +2,9 @@
 //! here; every other question goes to the host's own name servers as it is, whatever record it asks for, and their answer goes
 //! back as it is.
 //!
+//! The guest is told the host's search domains when it starts, and can be told no others later. Those that come with a VPN
+//! meanwhile are tried here, for a name of one label that nobody knows: see `Dns::in_new_domains`.
+//!
 //! In the hosts file a loopback address means "this host", so containers get the alias of the host for it.
 //!
 //! Bounds: [`MOST`] questions at the same time, shared between containers by `places`; more are dropped and will be asked
@@ -10,7 +13,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
@@ -24,11 +27,13 @@ use super::policy::{HostAccess, Policy};
 pub mod reading {
     pub use super::files::{Hosts, Resolver, resolver};
     pub use super::message::{Code, Query, id, refuse, with_id};
+    pub use super::records::addresses;
 }
 
 mod files;
 mod message;
 mod places;
+mod records;
 mod upstream;
 mod watched;
 
@@ -51,6 +56,8 @@ const MOST_BY_SYSTEM: usize = 32;
 pub struct Dns {
     hosts: Watched<Hosts>,
     resolver: Watched<Resolver>,
+    /// The search domains that the guest knows.
+    told: Mutex<Vec<String>>,
     policy: Policy,
     places: Places,
     by_system: Arc<Semaphore>,
@@ -68,12 +75,16 @@ impl Dns {
     pub fn new(hosts: PathBuf, resolv_conf: PathBuf, policy: Policy) -> Self {
         let resolver = Watched::new(resolv_conf, |text| files::resolver(&text));
         let by_system = Arc::new(Semaphore::new(MOST_BY_SYSTEM));
-        Self { hosts: Watched::new(hosts, Hosts::new), resolver, policy, places: Places::new(MOST), by_system }
+        let hosts = Watched::new(hosts, Hosts::new);
+        let told = Mutex::default();
+        Self { hosts, resolver, told, policy, places: Places::new(MOST), by_system }
     }
 
-    /// The host's search domains.
+    /// The host's search domains as they are now, for the guest.
     pub fn search(&self) -> Vec<String> {
-        self.resolver.read_now().search
+        let search = self.resolver.read_now().search;
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&search);
+        search
     }
 
     /// Takes a question from `guest` to `gateway`; the answer goes out when there is one. Called inside a tokio runtime.
@@ -111,18 +122,45 @@ impl Dns {
         if let Some(addresses) = self.own(&query).await {
             return Some(query.answer(&addresses));
         }
-        let servers = &self.resolver.get().await.servers;
+        let resolver = self.resolver.get().await;
+        let servers = &resolver.servers;
         let answer = match transport {
             _ if servers.is_empty() => return Some(self.by_system(&query).await),
             Transport::Datagram => upstream::ask(servers, &query, bytes).await,
             Transport::Stream => upstream::ask_stream(servers, &query, bytes).await,
         };
+        if let Some(answer) = &answer
+            && let Some(found) = self.in_new_domains(&query, answer, &resolver).await
+        {
+            return Some(query.answer(&found));
+        }
         Some(match (answer, transport) {
             (None, _) => query.fail(Code::Server),
             // A server that sends more than was asked for; asked over TCP, it will send all of it.
             (Some(answer), Transport::Datagram) if answer.len() > query.room() => query.truncated(),
             (Some(answer), _) => answer,
         })
+    }
+
+    /// The addresses of a name of one label in the search domains that the host has got since the guest was told, if `answer`
+    /// has none. A resolver in the guest asks for such a name as it is after it has tried the domains that it knows. As
+    /// long as the host's file says what it said then, nothing more is asked than the guest does.
+    async fn in_new_domains(&self, query: &Query<'_>, answer: &[u8], resolver: &Resolver) -> Option<Vec<IpAddr>> {
+        let is_short = query.is_for_address() && !query.name.is_empty() && !query.name.contains('.');
+        if !is_short || !records::addresses(answer).is_empty() {
+            return None;
+        }
+        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for domain in resolver.search.iter().filter(|domain| !told.contains(domain)) {
+            let Some(bytes) = query.within(domain) else { continue };
+            let Ok(longer) = Query::parse(&bytes) else { continue };
+            let found = upstream::ask(&resolver.servers, &longer, &bytes).await;
+            let found = found.map(|answer| records::addresses(&answer)).unwrap_or_default();
+            if !found.is_empty() {
+                return Some(found);
+            }
+        }
+        None
     }
 
     /// The addresses of a name that needs no name server.

@@ -177,3 +177,56 @@ async fn n8_a_hundred_thousand_unanswered_questions_of_one_container_keep_no_oth
         assert!(frame.bytes.ends_with(&[192, 0, 2, 7]), "port {port}");
     }
 }
+
+/// A name server that knows one name's address; what it was asked.
+async fn knows(name: &'static str, address: [u8; 4]) -> (SocketAddr, Arc<Mutex<Vec<String>>>) {
+    let server = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let (at, asked) = (server.local_addr().unwrap(), Arc::new(Mutex::new(Vec::new())));
+    let heard = Arc::clone(&asked);
+    tokio::spawn(async move {
+        let mut buffer = [0; 512];
+        loop {
+            let (length, from) = server.recv_from(&mut buffer).await.unwrap();
+            let query = Query::parse(&buffer[..length]).unwrap();
+            let answer = if query.name == name { query.answer(&[address.into()]) } else { query.fail(Code::Server) };
+            heard.lock().unwrap().push(query.name);
+            server.send_to(&answer, from).await.unwrap();
+        }
+    });
+    (at, asked)
+}
+
+#[tokio::test]
+async fn short_names_are_found_in_search_domains_that_come_after_the_start() {
+    let (server, asked) = knows("build.vpn.example", [192, 0, 2, 7]).await;
+    let mut lab = lab("", "", true);
+    let path = lab._files.path().join("resolv.conf");
+    // An address with a port, which the real file has no place for, and domains.
+    lab.dns.resolver = Watched::new(path.clone(), |text| {
+        let mut words = text.split(' ').map(str::to_owned);
+        let servers = words.next().and_then(|word| word.parse().ok()).into_iter().collect();
+        Resolver { servers, search: words.collect() }
+    });
+    std::fs::write(&path, format!("{server} home.example")).unwrap();
+    assert_eq!(lab.dns.search(), ["home.example"]);
+    let heard = || std::mem::take(&mut *asked.lock().unwrap());
+    // What the guest was told it has tried by itself.
+    let none = addresses(&lab, "build", TYPE_A).await;
+    assert_eq!((none[3] & 0xf, heard()), (2, vec!["build".to_owned()]));
+
+    std::fs::write(&path, format!("{server} dead.example vpn.example home.example")).unwrap();
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(2)).await;
+    tokio::time::resume();
+    let found = addresses(&lab, "build", TYPE_A).await;
+    assert_eq!((&found[6..8], &found[found.len() - 4..]), (&[0, 1][..], &[192, 0, 2, 7][..]));
+    assert_eq!(heard(), ["build", "build.dead.example", "build.vpn.example"]);
+    // Neither a longer name nor another kind of record is looked for elsewhere.
+    addresses(&lab, "build.sub", TYPE_A).await;
+    addresses(&lab, "build", 16).await;
+    assert_eq!(heard(), ["build.sub", "build"]);
+    // A machine that starts now is told all of them.
+    assert_eq!(lab.dns.search(), ["dead.example", "vpn.example", "home.example"]);
+    addresses(&lab, "build", TYPE_A).await;
+    assert_eq!(heard(), ["build"]);
+}
