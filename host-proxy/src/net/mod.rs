@@ -12,6 +12,18 @@
 //!                             └─► inward ◄──── clients of published ports (`forward`)
 //! ```
 //! `plan` has the addresses, `policy` what may be reached, `packet` and `datagram` read and write packets.
+//!
+//! Of all this only TCP towards the guest is somebody else's code: `smoltcp`, in `tcp::stack`. It is Rust, makes no system calls,
+//! so it is the same on Windows and macOS, and lets each connection be an interface and a socket of its own in a task. What
+//! else there is: pasta (passt) and slirp4netns are C programs for Linux alone; libslirp and lwIP are C, and would read a
+//! hostile guest's bytes in the daemon without Rust's checks; gVisor's stack is Go; a TCP of our own on smoltcp's packet types,
+//! as OpenVMM has, is thousands of lines more.
+//!
+//! Measured (`cargo xtask bench net`, the README's Numbers) is the whole way through this module beside pasta and slirp4netns,
+//! on Linux. Throughput at an MTU of 65520: 1.05 to 2.7 times pasta's, and 29 (6.3 to 81) for one flow out of the guest; 1.5
+//! to 3.7 times slirp4netns's. At 1500: 7.4 to 27 times and 5.6 to 11 times. A short connection and a request take 1.13 times
+//! pasta's time. Not measured are the others, and anything on Windows or macOS. So what speaks for smoltcp against another
+//! library is language and reach, and that nothing measured speaks against it.
 
 use std::path::PathBuf;
 use std::sync::Arc;

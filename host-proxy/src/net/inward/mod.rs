@@ -6,6 +6,12 @@
 //!   client ──► forward ──► here: a place (container's address, ours) ──► link ──► container
 //!   client ◄── forward ◄── here: whose place is it? ◄── router ◄──────── link ◄── container
 //! ```
+//! Why over the link and not over vsock, which leads into the guest as well: a container sees the client's own address; its
+//! refusal, its end and its reset reach the client as they are; datagrams, for which vsock has no place, go the same way; the
+//! guest's kernel passes frames on, and no program there copies bytes. Over vsock the agent would be the client that every container
+//! sees, and a relay of bytes. How fast the one and the other is was not compared: the other was never built, and `bench net`
+//! measures connections out of the guest, whose code (`tcp::flow`) these share.
+//!
 //! `source` says as whom a client speaks, `places` keeps who speaks at the moment, `streams` and `datagrams` carry.
 //!
 //! Bounds: [`MOST_STREAMS`] connections, whose memory comes out of the account for all TCP connections ([`Memory`]) and leaves
