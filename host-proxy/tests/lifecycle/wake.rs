@@ -2,6 +2,7 @@
 //! are, and that nothing is left.
 
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixListener;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -314,18 +315,26 @@ cases! {
         let lab = Lab::new();
         std::fs::create_dir_all(lab.profile()).unwrap();
         assert!(Command::new("chmod").args(["-R", "0700"]).arg(lab.home()).status().unwrap().success());
-        let path = lab.profile().join("docker.sock");
-        let socket = UnixListener::bind(&path).unwrap();
+        let paths = ["docker.sock", "control.sock"].map(|name| lab.profile().join(name));
+        let sockets = paths.each_ref().map(|path| UnixListener::bind(path).unwrap());
+        let inodes = || paths.each_ref().map(|path| std::fs::symlink_metadata(path).unwrap().ino());
+        let before = inodes();
         // Whoever calls before the daemon is there waits for it.
         let mut early = lab.client();
         early.write_all(format!("GET {LIST} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes()).unwrap();
         let activated = |pid: &str| {
-            let passed = Stdio::from(std::os::fd::OwnedFd::from(socket.try_clone().unwrap()));
-            let script = format!("exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_PID={pid} exec \"$0\" daemon --asleep");
+            let [docker, control] =
+                sockets.each_ref().map(|socket| Stdio::from(std::os::fd::OwnedFd::from(socket.try_clone().unwrap())));
+            // In the unit's order; one that names no descriptors has both named after itself.
+            let names = "LISTEN_FDS=2 LISTEN_FDNAMES=lighter.socket:lighter.socket";
+            let script = format!(
+                "exec 3<&0 4<&2 </dev/null 2>\"$1\"; {names} LISTEN_PID={pid} exec \"$0\" daemon --asleep"
+            );
             let mut shell = lab.command(&[]);
             let program = shell.get_program().to_owned();
             let mut command = Command::new("sh");
-            command.arg("-c").arg(script).arg(program).stdin(passed).stdout(Stdio::piped()).stderr(Stdio::piped());
+            command.arg("-c").arg(script).arg(program).arg(lab.image("said"));
+            command.stdin(docker).stdout(Stdio::piped()).stderr(control);
             for (name, value) in shell.env_remove("none").get_envs() {
                 match value {
                     Some(value) => command.env(name, value),
@@ -339,15 +348,20 @@ cases! {
         early.read_to_string(&mut answer).unwrap();
         assert!(served(&answer), "{answer}");
         assert_eq!(lab.status()["pid"].as_u64(), Some(u64::from(daemon.id())));
+        assert_eq!(inodes(), before, "the daemon made a socket of its own in place of one that it was given");
         lab.ok(&["stop", "--quit"]);
         let said = end(daemon);
-        assert_eq!((said.code, said.stdout.as_str()), (Some(0), "listening\n"), "{said:#?}");
-        assert!(path.exists(), "the service manager's socket is not ours to remove");
-        // Sockets that are meant for another process are not touched.
+        let log = std::fs::read_to_string(lab.image("said")).unwrap();
+        assert_eq!((said.code, said.stdout.as_str()), (Some(0), "listening\n"), "{log}");
+        assert_eq!(inodes(), before, "the service manager's sockets are not ours to remove");
+        // Sockets that are meant for another process are not touched. The manager has taken its control socket away, as it
+        // does for `stop --quit`: where it still listened, nobody would answer.
+        std::fs::remove_file(&paths[1]).unwrap();
         let other = activated("1");
         eventually("it listens", || lab.status()["pid"].as_u64() == Some(u64::from(other.id())));
         assert!(served(&lab.ask("GET", LIST)));
-        drop(socket);
+        assert!(inodes().iter().zip(before).all(|(now, before)| *now != before), "it took what was not meant for it");
+        drop(sockets);
         lab.ok(&["stop", "--quit"]);
         assert_eq!(end(other).code, Some(0));
         lab.assert_clean();
