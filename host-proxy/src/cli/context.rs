@@ -32,7 +32,11 @@ enum What {
     #[command(alias = "rm")]
     Remove,
     /// Make /var/run/docker.sock a link to this machine's socket, if no other engine has it.
-    ClaimSocket,
+    ClaimSocket {
+        /// Take it also from a link of another engine's that leads nowhere just now.
+        #[arg(short, long)]
+        force: bool,
+    },
     /// Take that link away again.
     ReleaseSocket,
     /// Take credential helpers that are not installed out of docker's config.json.
@@ -61,7 +65,7 @@ impl Context {
                 context.remove()?;
                 output::talk(&format!("The docker context {} is gone", context.name()));
             }
-            What::ClaimSocket => claim(target)?,
+            What::ClaimSocket { force } => claim(target, *force)?,
             What::ReleaseSocket => {
                 let released = release(target)?;
                 output::talk(if released {
@@ -97,7 +101,7 @@ impl Context {
     }
 }
 
-fn claim(target: &Target) -> anyhow::Result<()> {
+fn claim(target: &Target, force: bool) -> anyhow::Result<()> {
     let Some(socket) = SystemSocket::of(&target.profile) else {
         bail!("This system has no socket that every client knows: set DOCKER_HOST, see `lighter env`");
     };
@@ -105,13 +109,25 @@ fn claim(target: &Target) -> anyhow::Result<()> {
         bail!("There is no profile `{}`: `lighter start{}` makes it", target.profile.name(), target.flag());
     }
     let path = socket.path().display();
-    if socket.claim()? {
-        let undo = format!("lighter context release-socket{}", target.flag());
+    if socket.claim(force)? {
+        let undo = release_command(target);
         output::talk(&format!("{path} leads to this machine until the next reboot; `{undo}` gives it back"));
     } else {
         output::talk(&format!("{path} leads to this machine already"));
     }
     Ok(())
+}
+
+fn release_command(target: &Target) -> String {
+    format!("lighter context release-socket{}", target.flag())
+}
+
+/// Reminds of a claim whose endpoint has gone; said by `stop --quit`.
+pub fn remind(target: &Target) {
+    let socket = SystemSocket::of(&target.profile);
+    if let Some(kept) = socket.and_then(|socket| socket.kept(&release_command(target))) {
+        output::talk(&kept);
+    }
 }
 
 /// Gives the socket back, if it is ours; also asked by `delete`.

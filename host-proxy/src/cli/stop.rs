@@ -43,6 +43,7 @@ impl Stop {
             });
             if self.quit {
                 attach::deactivate(target);
+                super::context::remind(target);
             }
             Ok(ExitCode::SUCCESS)
         })

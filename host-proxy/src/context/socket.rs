@@ -1,6 +1,8 @@
 //! `/var/run/docker.sock`, where clients look that know neither contexts nor DOCKER_HOST. It is claimed only when asked for
 //! and only while nobody has it, as a symbolic link to the profile's own socket, and given back by taking that link away.
-//! Called by `lighter context` and `lighter delete`; `doctor` asks who has it.
+//! It outlives `stop --quit`: the path that it leads to is the profile's for good, so the next start serves it again, while
+//! to take it away and to make it once more would both need root on most computers.
+//! Called by `lighter context`, `stop` and `delete`; `doctor` asks who has it.
 
 use std::fs;
 use std::io;
@@ -35,6 +37,17 @@ pub enum SocketError {
         path: PathBuf,
         /// Who has it.
         what: String,
+    },
+    /// A link that leads nowhere just now: an engine that is stopped leaves one, and counts on it.
+    #[error(
+        "{path} leads to {target}, which does not exist just now, so it was left alone: if no engine comes back for it, \
+         `lighter context claim-socket --force` takes it; otherwise choose by `eval \"$(lighter env)\"`"
+    )]
+    Dangling {
+        /// The socket.
+        path: PathBuf,
+        /// Where it leads.
+        target: PathBuf,
     },
     /// Only root may.
     #[error("Only root may change {path}: run `{command}`")]
@@ -97,11 +110,15 @@ impl SystemSocket {
         }
     }
 
-    /// Makes it lead to our profile; `false` if it did so already.
-    pub fn claim(&self) -> Result<bool, SocketError> {
+    /// Makes it lead to our profile; `false` if it did so already. `over_dangling` takes it also from a link of somebody
+    /// else's that leads nowhere; what may be alive is never taken.
+    pub fn claim(&self, over_dangling: bool) -> Result<bool, SocketError> {
         match self.holder().map_err(|source| self.failed(source, &self.claim_command()))? {
             Holder::Us => return Ok(false),
             Holder::Nobody => (),
+            Holder::Dangling(target) if !over_dangling => {
+                return Err(SocketError::Dangling { path: self.path.clone(), target });
+            }
             Holder::Dangling(_) => {
                 fs::remove_file(&self.path).map_err(|source| self.failed(source, &self.claim_command()))?;
             }
@@ -128,6 +145,14 @@ impl SystemSocket {
         }
         fs::remove_file(&self.path).map_err(|source| self.failed(source, &command))?;
         Ok(true)
+    }
+
+    /// What to say of a claim when the endpoint that it leads to goes; `undo` is the command that gives it back.
+    pub fn kept(&self, undo: &str) -> Option<String> {
+        matches!(self.holder(), Ok(Holder::Us)).then(|| {
+            let path = self.path.display();
+            format!("{path} stays yours and leads nowhere until the next start; `{undo}` gives it back")
+        })
     }
 
     /// What root runs to make the link.
@@ -174,29 +199,58 @@ mod tests {
 
     #[test]
     fn a_free_socket_is_claimed_once_and_given_back_once() {
-        let (dir, socket) = place();
+        let (_dir, socket) = place();
         assert_eq!(socket.holder().unwrap(), Holder::Nobody);
-        assert!(socket.claim().unwrap());
+        assert!(socket.claim(false).unwrap());
         assert_eq!(socket.holder().unwrap(), Holder::Us, "also while the machine is stopped");
-        assert!(!socket.claim().unwrap());
+        assert!(!socket.claim(false).unwrap() && !socket.claim(true).unwrap());
         assert!(socket.release().unwrap());
         assert!(!socket.release().unwrap());
-        symlink(dir.path().join("gone.sock"), socket.path()).unwrap();
-        assert_eq!(socket.holder().unwrap(), Holder::Dangling(dir.path().join("gone.sock")));
+    }
+
+    /// Somebody's engine may only be stopped, and count on its link as ours does.
+    #[test]
+    fn c5_a_link_that_leads_nowhere_is_taken_only_when_that_is_said() {
+        let (dir, socket) = place();
+        let gone = dir.path().join("gone.sock");
+        symlink(&gone, socket.path()).unwrap();
+        assert_eq!(socket.holder().unwrap(), Holder::Dangling(gone.clone()));
+        let error = socket.claim(false).unwrap_err().to_string();
+        for part in ["gone.sock, which does not exist", "claim-socket --force", "lighter env"] {
+            assert!(error.contains(part), "{error}");
+        }
+        assert_eq!(fs::read_link(socket.path()).unwrap(), gone);
+        assert!(socket.kept("undo").is_none() && !socket.release().unwrap());
         assert!(socket.claim_command().starts_with("sudo ln -sfn "));
-        assert!(socket.claim().unwrap());
+        assert!(socket.claim(true).unwrap());
         assert_eq!(socket.holder().unwrap(), Holder::Us);
+    }
+
+    #[test]
+    fn c5_a_claim_is_kept_while_no_daemon_is_there_and_the_next_one_serves_it() {
+        let (_dir, socket) = place();
+        assert_eq!(socket.kept("undo"), None, "nothing is said to who has claimed nothing");
+        socket.claim(false).unwrap();
+        for _ in 0..2 {
+            let daemon = std::os::unix::net::UnixListener::bind(&socket.ours).unwrap();
+            std::os::unix::net::UnixStream::connect(socket.path()).unwrap();
+            drop(daemon);
+            fs::remove_file(&socket.ours).unwrap();
+            let said = socket.kept("lighter context release-socket").unwrap();
+            assert!(said.contains("until the next start; `lighter context release-socket` gives it back"), "{said}");
+            assert_eq!(socket.holder().unwrap(), Holder::Us);
+        }
     }
 
     #[test]
     fn another_engines_socket_or_link_is_never_taken_nor_removed() {
         let (dir, socket) = place();
         let _listener = std::os::unix::net::UnixListener::bind(socket.path()).unwrap();
-        assert!(matches!(socket.claim(), Err(SocketError::Taken { .. })));
+        assert!([false, true].iter().all(|force| matches!(socket.claim(*force), Err(SocketError::Taken { .. }))));
         assert!(!socket.release().unwrap());
         fs::rename(socket.path(), dir.path().join("colima.sock")).unwrap();
         symlink("colima.sock", socket.path()).unwrap();
-        let error = socket.claim().unwrap_err().to_string();
+        let error = socket.claim(true).unwrap_err().to_string();
         assert!(error.contains("is a link to colima.sock") && error.contains("lighter env"), "{error}");
         assert!(!socket.release().unwrap());
         assert!(socket.path().is_symlink());

@@ -129,7 +129,8 @@ fn testcontainers(facts: &Facts) -> Option<Found> {
 /// What leads tools here that know only the standard socket.
 fn to_socket(facts: &Facts) -> String {
     match &facts.ways.socket {
-        Some((_, Holder::Nobody | Holder::Dangling(_))) => format!("lighter context claim-socket{}", facts.flag()),
+        Some((_, Holder::Nobody)) => format!("lighter context claim-socket{}", facts.flag()),
+        Some((_, Holder::Dangling(_))) => format!("lighter context claim-socket --force{}", facts.flag()),
         _ => format!("eval \"$(lighter env{})\"", facts.flag()),
     }
 }
@@ -149,7 +150,7 @@ fn socket_nobody(facts: &Facts) -> Option<Found> {
 fn socket_dangling(facts: &Facts) -> Option<Found> {
     let Some((path, Holder::Dangling(target))) = &facts.ways.socket else { return None };
     libraries_lost(facts).then_some(())?;
-    let cause = format!("{} leads to {}, which does not exist", path.display(), short(target));
+    let cause = format!("{} leads to {}, which does not exist just now", path.display(), short(target));
     Found::hint(cause, to_socket(facts))
 }
 
@@ -205,7 +206,7 @@ pub(in crate::doctor) mod tests {
         nobody_has_the_standard_socket: "socket-nobody", Hint,
             |f: &mut Facts| socket(f, Holder::Nobody), ["does not exist", "lighter context claim-socket"];
         the_standard_socket_dangles: "socket-dangling", Hint,
-            |f: &mut Facts| socket(f, Holder::Dangling(PathBuf::from("/gone.sock"))), ["/gone.sock", "claim-socket"];
+            |f: &mut Facts| socket(f, Holder::Dangling(PathBuf::from("/gone.sock"))), ["/gone.sock", "claim-socket --force"];
         another_engine_has_the_standard_socket: "socket-other", Hint,
             |f: &mut Facts| socket(f, Holder::Link(PathBuf::from("/h/.orbstack/run/docker.sock"))), ["OrbStack", "lighter env"];
     }
