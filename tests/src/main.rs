@@ -112,7 +112,7 @@ fn run(verb: Verb) -> anyhow::Result<()> {
         Verb::Bench { names, rounds, pairs, quick, json } => {
             bench::run(&names, rounds, if quick { 3 } else { pairs }, json.as_deref())
         }
-        Verb::Soak { what: _, minutes } => soak::run(std::time::Duration::from_secs(minutes * 60)),
+        Verb::Soak { what: _, minutes } => soak::run(&soak::Plan::long(std::time::Duration::from_secs(minutes * 60))),
         Verb::Fuzz { seconds } => fuzz::run(seconds),
         Verb::InsideNet(asked) => bench::net::inside(&asked),
         Verb::InsideBench { tools, rounds } => bench::microvm::inside(&tools, rounds),

@@ -6,6 +6,8 @@
 //! POST /stand-in/sink            upgrade; reads to the end, then says how many bytes that were
 //! POST /stand-in/source/BYTES    upgrade; so many zeros
 //! GET  /stand-in/stream/SEED/BYTES    chunked; so much of the pattern, in chunks of odd sizes
+//! GET  /stand-in/length/BYTES    with a Content-Length; so many zeros
+//! GET  /stand-in/chunked/BYTES    the same in chunks as large as dockerd makes them
 //! ```
 
 use std::io;
@@ -16,6 +18,8 @@ const UPGRADED: &[u8] = b"HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrad
 const CHUNKED: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
 /// One read or write, in bytes.
 const BLOCK: usize = 64 << 10;
+/// Go copies to a chunked body in pieces of this many bytes.
+const CHUNK: usize = 32 << 10;
 
 /// What follows an answer of this module.
 pub enum Then {
@@ -38,6 +42,8 @@ pub async fn serve(
         "echo" => echo(&mut from, &mut to).await.map(|()| Then::End),
         "sink" => sink(&mut from, &mut to).await.map(|()| Then::End),
         "source" => source(number()?, &mut to).await.map(|()| Then::End),
+        "length" => length(number()?, &mut to).await.map(|()| Then::Next),
+        "chunked" => chunked(number()?, &mut to).await.map(|()| Then::Next),
         "stream" => stream(number()?, number()?, &mut to).await.map(|()| Then::Next),
         _ => return None,
     })
@@ -64,13 +70,37 @@ async fn sink(from: &mut (impl AsyncRead + Unpin), to: &mut (impl AsyncWrite + U
 
 async fn source(bytes: u64, to: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
     to.write_all(UPGRADED).await?;
+    zeros(bytes, to).await?;
+    to.shutdown().await
+}
+
+async fn zeros(bytes: u64, to: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
     let (block, mut left) = (vec![0; BLOCK], bytes);
     while left > 0 {
         let size = left.min(BLOCK as u64);
         to.write_all(&block[..size as usize]).await?;
         left -= size;
     }
-    to.shutdown().await
+    Ok(())
+}
+
+async fn length(bytes: u64, to: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
+    to.write_all(format!("HTTP/1.1 200 OK\r\nContent-Length: {bytes}\r\n\r\n").as_bytes()).await?;
+    zeros(bytes, to).await
+}
+
+async fn chunked(bytes: u64, to: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
+    to.write_all(CHUNKED).await?;
+    let mut left = bytes as usize;
+    while left > 0 {
+        let count = CHUNK.min(left);
+        let mut chunk = format!("{count:x}\r\n").into_bytes();
+        chunk.resize(chunk.len() + count, 0);
+        chunk.extend_from_slice(b"\r\n");
+        to.write_all(&chunk).await?;
+        left -= count;
+    }
+    to.write_all(b"0\r\n\r\n").await
 }
 
 async fn stream(seed: u64, bytes: u64, to: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {

@@ -1,14 +1,15 @@
 //! A small dockerd of our own: it speaks enough of the API for `docker version | ps | run -i … cat | exec -i … cat |
-//! load | events`, in the same words and with the same framing, over any stream. Its only program is `cat`.
+//! load | events | logs -f`, in the same words and with the same framing, over any stream. Its only program is `cat`.
 #![allow(dead_code, clippy::unwrap_used, missing_docs)]
 
-use std::{io, sync::Arc};
+use std::{io, sync::Arc, time::Duration};
 
 use super::bulk::{self, Then};
-use sha2::{Digest, Sha256};
+use super::request::Request;
 use tokio::{
-    io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, ReadHalf, WriteHalf, split},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, ReadHalf, WriteHalf, split},
     sync::{Notify, mpsc},
+    time::sleep,
 };
 
 const ID: &str = "c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00";
@@ -29,15 +30,6 @@ pub struct Engine {
     pub events: mpsc::UnboundedSender<Event>,
 }
 
-/// A request, its body read.
-struct Request {
-    method: String,
-    path: String,
-    body: Vec<u8>,
-    /// The client wants no other answer on this connection.
-    last: bool,
-}
-
 impl Engine {
     pub fn new() -> (Arc<Engine>, mpsc::UnboundedReceiver<Event>) {
         let (events, seen) = mpsc::unbounded_channel();
@@ -55,14 +47,16 @@ impl Engine {
     where
         S: AsyncRead + AsyncWrite,
     {
-        while let Some(request) = read_request(&mut from).await? {
+        while let Some(request) = Request::read(&mut from).await? {
             let path = request.path.split('?').next().unwrap();
             let path = path.strip_prefix("/v1.45").unwrap_or(path).to_owned();
+            // None of these has a body.
             match bulk::serve(&path, &mut from, &mut to).await.transpose()? {
                 Some(Then::End) => return Ok(()),
                 Some(Then::Next) => continue,
                 None => {}
             }
+            let body = request.body(&mut from).await?;
             match (request.method.as_str(), path.as_str()) {
                 ("HEAD", "/_ping") => to.write_all(head("200 OK", 2).as_bytes()).await?,
                 ("GET", "/_ping") => answer(&mut to, "200 OK", "OK").await?,
@@ -72,10 +66,11 @@ impl Engine {
                     answer(&mut to, "201 Created", &format!(r#"{{"Id":"{ID}","Warnings":[]}}"#)).await?;
                 }
                 ("POST", "/images/load") => {
-                    let hash: String = Sha256::digest(&request.body).iter().map(|b| format!("{b:02x}")).collect();
-                    answer(&mut to, "200 OK", &format!("{{\"stream\":\"{} {hash}\\n\"}}", request.body.len())).await?;
+                    let text = format!("{{\"stream\":\"{} {}\\n\"}}", body.bytes, body.hash());
+                    answer(&mut to, "200 OK", &text).await?;
                 }
                 ("GET", "/events") => return self.watch_events(from, to).await,
+                ("GET", p) if p.ends_with("/logs") => return logs(to).await,
                 ("POST", p) if p.ends_with("/wait") => self.wait(&mut to).await?,
                 ("POST", p) if p.ends_with("/attach") || p.starts_with("/exec/") => return self.cat(from, to).await,
                 ("POST", p) if p.ends_with("/exec") => answer(&mut to, "201 Created", r#"{"Id":"e1"}"#).await?,
@@ -132,6 +127,19 @@ impl Engine {
     }
 }
 
+/// A line, and another one again and again, until the client leaves.
+async fn logs(mut to: impl AsyncWrite + Unpin) -> io::Result<()> {
+    to.write_all(
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/vnd.docker.raw-stream\r\n\
+                   Transfer-Encoding: chunked\r\n\r\n",
+    )
+    .await?;
+    loop {
+        to.write_all(b"5\r\nline\n\r\n").await?;
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
 fn head(status: &str, length: usize) -> String {
     format!(
         "HTTP/1.1 {status}\r\nApi-Version: 1.45\r\nOstype: linux\r\nServer: Docker/26.1.5 (linux)\r\n\
@@ -141,44 +149,4 @@ fn head(status: &str, length: usize) -> String {
 
 async fn answer(to: &mut (impl AsyncWrite + Unpin), status: &str, body: &str) -> io::Result<()> {
     to.write_all((head(status, body.len()) + body).as_bytes()).await
-}
-
-/// The next request with its body; `None` at the end.
-async fn read_request(from: &mut (impl AsyncBufReadExt + Unpin)) -> io::Result<Option<Request>> {
-    let mut lines = Vec::new();
-    loop {
-        let mut line = String::new();
-        if from.read_line(&mut line).await? == 0 {
-            return Ok(None);
-        }
-        match line.trim_end() {
-            "" => break,
-            text => lines.push(text.to_owned()),
-        }
-    }
-    let mut words = lines[0].split(' ').map(str::to_owned);
-    let field = |name: &str| {
-        let of_name = |line: &&String| line.to_ascii_lowercase().starts_with(name);
-        lines.iter().find(of_name).map(|line| line[name.len()..].trim().to_owned())
-    };
-    let mut body = Vec::new();
-    if field("transfer-encoding:").is_some() {
-        loop {
-            let mut size = String::new();
-            from.read_line(&mut size).await?;
-            let size = usize::from_str_radix(size.trim_end(), 16).map_err(io::Error::other)?;
-            let at = body.len();
-            body.resize(at + size + 2, 0);
-            from.read_exact(&mut body[at..]).await?;
-            body.truncate(at + size);
-            if size == 0 {
-                break;
-            }
-        }
-    } else if let Some(length) = field("content-length:") {
-        body.resize(length.parse().map_err(io::Error::other)?, 0);
-        from.read_exact(&mut body).await?;
-    }
-    let last = field("connection:").is_some_and(|value| value.eq_ignore_ascii_case("close"));
-    Ok(Some(Request { method: words.next().unwrap(), path: words.next().unwrap(), body, last }))
 }

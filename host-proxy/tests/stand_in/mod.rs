@@ -4,6 +4,7 @@
 
 pub mod bulk;
 pub mod engine;
+mod request;
 pub mod talk;
 
 use std::{

@@ -2,6 +2,8 @@
 //! bulk streams behind an upgrade. Blocking and small, because the same code runs on the host and, as a static
 //! program, in a container beside dockerd. Called by `bench proxy` and by this crate's own program.
 
+/// Long bodies of requests and answers.
+pub mod bodies;
 /// Datagrams that must come back.
 pub mod datagrams;
 /// Bulk streams of a process in a container.

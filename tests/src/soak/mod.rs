@@ -1,6 +1,8 @@
-//! `cargo xtask soak proxy`, and the suite `load`: the Docker API proxy under a thousand clients, long streams and very many
-//! requests, without a guest (see `bench/proxy/rig`). Nothing may be stuck, differ or be left behind; the daemon's memory and
-//! descriptors are read from outside. Time is never judged: only who waits for minutes is stuck.
+//! `cargo xtask soak proxy`, and the suite `load`: the Docker API proxy under a thousand clients, long streams and bodies,
+//! and very many requests, without a guest (see `bench/proxy/rig`). Nothing may be stuck, differ or be left behind; the
+//! daemon's memory and descriptors are read from outside. Time is never judged: only who waits for minutes is stuck.
+
+mod bodies;
 
 use std::io::Read;
 use std::process::{Command, Stdio};
@@ -20,9 +22,6 @@ const REST_KIB: u64 = 12 << 10;
 /// What the load may leave: a tenth, but not less than what an allocator's tables take.
 const LEFT_PERCENT: u64 = 10;
 const LEFT_KIB: u64 = 256;
-/// Bytes of a long stream, and how far it may move the daemon's memory.
-const STREAM: u64 = 10_000_000_000;
-const STREAM_KIB: u64 = 8 << 10;
 /// Requests with a connection each, and what all of them together may leave: ten bytes each would be too much.
 const REQUESTS: usize = 100_000;
 const REQUESTS_KIB: u64 = 1024;
@@ -31,8 +30,28 @@ const REST: Duration = Duration::from_secs(60);
 /// A load that has not ended so long after its time hangs.
 const STUCK: Duration = Duration::from_secs(300);
 
-/// A thousand clients for `time`, then the rest.
-pub fn run(time: Duration) -> Result<()> {
+/// How much of everything.
+pub struct Plan {
+    /// How long the thousand clients stay.
+    time: Duration,
+    /// Bytes of a body of an ordinary request or answer.
+    body: u64,
+}
+
+impl Plan {
+    /// Of the suite `load`.
+    pub fn short() -> Plan {
+        Plan { time: Duration::from_secs(120), body: 2_000_000_000 }
+    }
+
+    /// Of `soak proxy`.
+    pub fn long(time: Duration) -> Plan {
+        Plan { time, body: 10_000_000_000 }
+    }
+}
+
+/// Everything, with a daemon in which no leak can hide.
+pub fn run(plan: &Plan) -> Result<()> {
     let rig = Rig::start_for_leaks()?;
     let fresh = rig.descriptors()?;
     // Code and tables that the first use of everything brings in are no leak.
@@ -41,14 +60,19 @@ pub fn run(time: Duration) -> Result<()> {
     let before = at_rest(&rig, REST_KIB)?;
     let descriptors = rig.descriptors()?;
     println!("   before: {before} KiB private, {descriptors} descriptors");
-    let (report, peak) = watched(&rig, || thousand(&rig, time))?;
-    println!("   {} s of 1 000 clients: {report}", time.as_secs());
+    let (report, peak) = watched(&rig, || thousand(&rig, plan.time))?;
+    println!("   {} s of 1 000 clients: {report}", plan.time.as_secs());
     rig.settle(descriptors)?;
     ensure!(peak <= MOST_KIB, "the daemon took {peak} KiB of private memory, the limit is {MOST_KIB}");
-    let after = at_rest(&rig, before + (before * LEFT_PERCENT / 100).max(LEFT_KIB))?;
+    let after = at_rest(&rig, returned(before))?;
     println!("   peak {peak} KiB private; after it {after} KiB, {} descriptors", rig.descriptors()?);
-    streams(&rig)?;
+    bodies::h7_long_streams_and_bodies_move_no_memory(&rig, plan.body)?;
     requests(&rig, descriptors)
+}
+
+/// The most private memory that a daemon may keep after a load that had `before` without one.
+fn returned(before: u64) -> u64 {
+    before + (before * LEFT_PERCENT / 100).max(LEFT_KIB)
 }
 
 /// One load; fails if anything was stuck, failed or differed.
@@ -86,23 +110,6 @@ fn watched<T>(rig: &Rig, work: impl FnOnce() -> Result<T>) -> Result<(T, u64)> {
         let peak: Result<u64> = watch.join().map_err(|_| anyhow::anyhow!("the watch panicked"))?;
         Ok((done?, peak?))
     })
-}
-
-/// Ten gigabytes each way.
-fn streams(rig: &Rig) -> Result<()> {
-    let path = format!("/stand-in/source/{STREAM}");
-    let before = rig.private_kib()?;
-    for way in ["to the client", "to the engine"] {
-        let stream = || match way {
-            "to the client" => Ok(lighter_meter::down(&rig.lighter, &path, STREAM)?),
-            _ => Ok(lighter_meter::up(&rig.lighter, "/stand-in/sink", STREAM)?),
-        };
-        let (_, peak) = watched(rig, stream).with_context(|| format!("10 GB {way}"))?;
-        let moved = peak.saturating_sub(before);
-        println!("   10 GB {way} moved private memory by {moved} KiB");
-        ensure!(moved < STREAM_KIB, "a stream {way} moved private memory by {moved} KiB, the limit is {STREAM_KIB}");
-    }
-    Ok(())
 }
 
 /// `docker ps` in a loop.

@@ -40,9 +40,9 @@ const SUITES: &[Suite] = &[
     Suite { name: "unit", about: "native tests of every crate", lane: Lane::Before, run: |_| unit::run() },
     Suite {
         name: "load",
-        about: "a thousand clients on the API proxy for two minutes",
+        about: "a thousand clients on the API proxy for two minutes, long streams and bodies",
         lane: Lane::Before,
-        run: |_| crate::soak::run(std::time::Duration::from_secs(120)),
+        run: |_| crate::soak::run(&crate::soak::Plan::short()),
     },
     Suite {
         name: "software",
