@@ -54,7 +54,7 @@ enum Verb {
         #[arg(long)]
         json: Option<std::path::PathBuf>,
     },
-    /// Load the Docker API proxy for long: a thousand clients, then long streams, then very many requests.
+    /// Load the Docker API proxy for long: a thousand clients, then faults, then long streams, then very many requests.
     Soak {
         /// What to load: proxy.
         #[arg(value_parser = ["proxy"])]

@@ -1,8 +1,10 @@
-//! `cargo xtask soak proxy`, and the suite `load`: the Docker API proxy under a thousand clients, long streams and bodies,
-//! and very many requests, without a guest (see `bench/proxy/rig`). Nothing may be stuck, differ or be left behind; the
-//! daemon's memory and descriptors are read from outside. Time is never judged: only who waits for minutes is stuck.
+//! `cargo xtask soak proxy`, and the suite `load`: the Docker API proxy under a thousand clients, faults of the processes beside
+//! it, long streams and very many requests, without a guest (see `bench/proxy/rig`). Nothing may be stuck, differ or be left
+//! behind; the daemon's memory and descriptors are read from outside. Time is never judged but for the end of a killed
+//! engine's streams: otherwise only who waits for minutes is stuck.
 
 mod bodies;
+mod faults;
 
 use std::io::Read;
 use std::process::{Command, Stdio};
@@ -36,23 +38,25 @@ pub struct Plan {
     time: Duration,
     /// Bytes of a body of an ordinary request or answer.
     body: u64,
+    /// How long a process stands still under load.
+    pause: Duration,
 }
 
 impl Plan {
     /// Of the suite `load`.
     pub fn short() -> Plan {
-        Plan { time: Duration::from_secs(120), body: 2_000_000_000 }
+        Plan { time: Duration::from_secs(120), body: 2_000_000_000, pause: Duration::from_secs(3) }
     }
 
     /// Of `soak proxy`.
     pub fn long(time: Duration) -> Plan {
-        Plan { time, body: 10_000_000_000 }
+        Plan { time, body: 10_000_000_000, pause: Duration::from_secs(60) }
     }
 }
 
 /// Everything, with a daemon in which no leak can hide.
 pub fn run(plan: &Plan) -> Result<()> {
-    let rig = Rig::start_for_leaks()?;
+    let mut rig = Rig::start_for_leaks()?;
     let fresh = rig.descriptors()?;
     // Code and tables that the first use of everything brings in are no leak.
     thousand(&rig, Duration::from_secs(5))?;
@@ -66,6 +70,10 @@ pub fn run(plan: &Plan) -> Result<()> {
     ensure!(peak <= MOST_KIB, "the daemon took {peak} KiB of private memory, the limit is {MOST_KIB}");
     let after = at_rest(&rig, returned(before))?;
     println!("   peak {peak} KiB private; after it {after} KiB, {} descriptors", rig.descriptors()?);
+    faults::x2_engine_and_daemon_stand_still_under_load(&rig, plan.pause)?;
+    faults::x1_streams_of_a_killed_engine_end_and_new_calls_work_when_it_is_back(&mut rig)?;
+    let after = at_rest(&rig, returned(before))?;
+    println!("   after the faults {after} KiB private, {} descriptors", rig.descriptors()?);
     bodies::h7_long_streams_and_bodies_move_no_memory(&rig, plan.body)?;
     requests(&rig, descriptors)
 }

@@ -40,7 +40,7 @@ const SUITES: &[Suite] = &[
     Suite { name: "unit", about: "native tests of every crate", lane: Lane::Before, run: |_| unit::run() },
     Suite {
         name: "load",
-        about: "a thousand clients on the API proxy for two minutes, long streams and bodies",
+        about: "a thousand clients on the API proxy for two minutes, faults beside it, long streams and bodies",
         lane: Lane::Before,
         run: |_| crate::soak::run(&crate::soak::Plan::short()),
     },

@@ -1,6 +1,6 @@
 //! The processes of a native measurement of the API proxy: a stand-in dockerd, `lighter` itself in front of it (its machine
 //! replaced by a dialer to the stand-in's socket, see the example `proxy_rig`), and `socat` in front of it. Used by
-//! `bench proxy` and `soak proxy`. Everything listens in one scratch folder and ends with the [`Rig`].
+//! `bench proxy`, `soak proxy` and the suite `load`. Everything listens in one scratch folder and ends with the [`Rig`].
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,9 +8,10 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::bench::private_memory;
-use crate::process::wait;
+use crate::process::{Run, wait};
 use crate::products;
 
 /// How long a process may take until its socket answers.
@@ -25,14 +26,55 @@ pub struct Rig {
     /// The rig's program, which is also the load.
     pub program: PathBuf,
     daemon: Server,
-    _engine: Server,
+    dockerd: Option<Server>,
     dir: tempfile::TempDir,
 }
 
 /// A child that listens on a socket; killed when it is dropped.
 pub struct Server(Child);
 
+/// A process that stands still (SIGSTOP) until this is dropped.
+pub struct Still(Pid);
+
+impl Still {
+    fn new(server: &Server) -> Result<Self> {
+        let pid = server.pid()?;
+        kill_process(pid, Signal::STOP).context("SIGSTOP")?;
+        let still = Self(pid);
+        let end = Instant::now() + START;
+        // The signal is on its way, to each thread.
+        while !still.holds()? {
+            ensure!(Instant::now() < end, "process {} does not stand still", pid.as_raw_nonzero());
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(still)
+    }
+
+    /// Whether it stands still as a whole.
+    pub fn holds(&self) -> Result<bool> {
+        for thread in fs::read_dir(format!("/proc/{}/task", self.0.as_raw_nonzero()))? {
+            // What follows the name in brackets, which may hold anything, is the state.
+            let stat = fs::read_to_string(thread?.path().join("stat"))?;
+            if !stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T')) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+impl Drop for Still {
+    fn drop(&mut self) {
+        // Killed meanwhile, it needs nothing more.
+        let _ = kill_process(self.0, Signal::CONT);
+    }
+}
+
 impl Server {
+    fn pid(&self) -> Result<Pid> {
+        Pid::from_raw(self.0.id() as i32).context("a child has no pid")
+    }
+
     /// Starts `command` and waits until GET `/_ping` is answered on `socket`.
     fn start(mut command: Command, socket: &Path) -> Result<Self> {
         let quiet = command.stdin(Stdio::null()).stdout(Stdio::null());
@@ -56,9 +98,9 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         // SIGTERM first, so that who has children or files to remove can.
-        if let Some(pid) = rustix::process::Pid::from_raw(self.0.id() as i32) {
+        if let Ok(pid) = self.pid() {
             // It may have ended by itself.
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+            let _ = kill_process(pid, Signal::TERM);
         }
         drop(wait(&mut self.0, Duration::from_secs(10)));
     }
@@ -81,9 +123,7 @@ impl Rig {
         let dir = tempfile::Builder::new().prefix("lp").tempdir_in("/tmp")?;
         let (engine, home) = (dir.path().join("engine.sock"), dir.path().join("home"));
         let lighter = home.join("default/docker.sock");
-        let mut command = Command::new(&program);
-        command.arg("engine").arg(&engine);
-        let _engine = Server::start(command, &engine)?;
+        let dockerd = Some(start_engine(&program, &engine)?);
         let mut command = Command::new(&program);
         command.args(["start", "--foreground", "--activate=false", "--cpus", "1", "--memory", "1", "--disk", "1"]);
         command.env("LIGHTER_RIG_ENGINE", &engine).env("LIGHTER_HOME", &home).env("DOCKER_CONFIG", dir.path());
@@ -91,7 +131,38 @@ impl Rig {
         command.envs(environment.iter().copied()).stderr(fs::File::create(&said)?);
         let daemon = Server::start(command, &lighter)
             .with_context(|| format!("it said: {}", fs::read_to_string(&said).unwrap_or_default().trim()))?;
-        Ok(Self { engine, lighter, program, daemon, _engine, dir })
+        Ok(Self { engine, lighter, program, daemon, dockerd, dir })
+    }
+
+    /// The engine's process stands still for as long as this is held.
+    pub fn engine_stands_still(&self) -> Result<Still> {
+        Still::new(self.dockerd.as_ref().context("the engine was killed")?)
+    }
+
+    /// The same of the daemon.
+    pub fn daemon_stands_still(&self) -> Result<Still> {
+        Still::new(&self.daemon)
+    }
+
+    /// Kills the engine; when that was.
+    pub fn kill_engine(&mut self) -> Result<Instant> {
+        let mut engine = self.dockerd.take().context("the engine was killed already")?;
+        let killed = Instant::now();
+        engine.0.kill().context("SIGKILL")?;
+        engine.0.wait()?;
+        Ok(killed)
+    }
+
+    /// Starts another one on the same socket.
+    pub fn engine_again(&mut self) -> Result<()> {
+        self.dockerd = Some(start_engine(&self.program, &self.engine)?);
+        Ok(())
+    }
+
+    /// A verb of the command line, for this daemon.
+    pub fn cli(&self, words: &[&str]) -> Run {
+        let run = Run::new(&self.program).args(words).env("LIGHTER_RIG_ENGINE", &self.engine);
+        run.env("LIGHTER_HOME", self.dir.path().join("home")).env("DOCKER_CONFIG", self.dir.path())
     }
 
     /// `socat` in front of the same engine, with blocks as large as the proxy's, and its socket.
@@ -141,4 +212,10 @@ impl Rig {
         }
         Ok(())
     }
+}
+
+fn start_engine(program: &Path, socket: &Path) -> Result<Server> {
+    let mut command = Command::new(program);
+    command.arg("engine").arg(socket);
+    Server::start(command, socket)
 }
