@@ -53,8 +53,8 @@ impl Still {
     /// Whether it stands still as a whole.
     pub fn holds(&self) -> Result<bool> {
         for thread in fs::read_dir(format!("/proc/{}/task", self.0.as_raw_nonzero()))? {
-            // What follows the name in brackets, which may hold anything, is the state.
-            let stat = fs::read_to_string(thread?.path().join("stat"))?;
+            // Who has just ended does not stand still; behind the name in brackets, which may hold anything, comes the state.
+            let stat = fs::read_to_string(thread?.path().join("stat")).unwrap_or_default();
             if !stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T')) {
                 return Ok(false);
             }
