@@ -215,7 +215,7 @@ volumes: { shelf: {} }
 fn reaped(s: &Session) -> Result<()> {
     guard(s)?;
     let program = s.meter.display().to_string();
-    s.out(&["create", "--name", "ryuk-made", BUSYBOX])?;
+    s.out(&["create", "--name", "ryuk-made", BUSYBOX, "true"])?;
     s.out(&["cp", &program, "ryuk-made:/bin/ryuk"])?;
     s.out(&["commit", "-c", "ENTRYPOINT [\"/bin/ryuk\", \"reaper\"]", "-c", "CMD []", "ryuk-made", "ryuk:local"])?;
     s.out(&["rm", "ryuk-made"])?;
