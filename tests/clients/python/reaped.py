@@ -34,8 +34,8 @@ def child():
 
 @check
 def a_killed_programs_containers_are_reaped():
-    died = subprocess.run([sys.executable, "-B", __file__, "child"], stdout=subprocess.PIPE, timeout=PATIENCE)
-    same("how the program ended", died.returncode, -signal.SIGKILL)
+    died = subprocess.run([sys.executable, "-B", __file__, "child"], capture_output=True, timeout=PATIENCE)
+    assert died.returncode == -signal.SIGKILL, died.stderr.decode()[-2000:]
     container, network, page = json.loads(died.stdout)
     same("the page through the mapped port", page, "served\n")
     client = docker.from_env()

@@ -94,6 +94,8 @@ impl Outer {
             "none",
             "-monitor",
             "none",
+            "-vga",
+            "none",
             "-no-reboot",
             "-nic",
             "none",
