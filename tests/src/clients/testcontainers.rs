@@ -47,7 +47,9 @@ pub fn with_a_network(session: &Session, cache: &Path, reaper: &str) -> Result<(
     ] {
         let run = session.dress(program_at_home(words[0])).args(&words[1..]).env("DOCKER_HOST", docker_host);
         let mut report = Report::new(client, Vec::new());
-        report.program(run.env("RYUK_CONTAINER_IMAGE", reaper).into_command(), PATIENCE * session.patience)?;
+        // On a host that is a container itself this client would take the engine's own network for its neighbourhood.
+        let run = run.env("RYUK_CONTAINER_IMAGE", reaper).env("TESTCONTAINERS_CONNECTION_MODE", "docker_host");
+        report.program(run.into_command(), PATIENCE * session.patience)?;
         ensure!(report.failed.is_empty() && report.passed == 1, "{} of {client}: {:?}", report.passed, report.failed);
     }
     Ok(())
