@@ -143,8 +143,9 @@ async fn mapped_port() -> Result<()> {
         .with_cmd(["sh", "-c", server])
         .with_startup_timeout(PATIENCE);
     let container = image.start().await?;
-    let (host, port) = (container.get_host().await?.to_string(), container.get_host_port_ipv4(8080.tcp()).await?);
-    let mut stream = tokio::net::TcpStream::connect((host.as_str(), port)).await?;
+    let port = container.get_host_port_ipv4(8080.tcp()).await?;
+    // Not `get_host`: on a host that is a container itself it would name the engine's gateway.
+    let mut stream = tokio::net::TcpStream::connect(("localhost", port)).await?;
     stream.write_all(b"GET /page HTTP/1.0\r\n\r\n").await?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await?;
