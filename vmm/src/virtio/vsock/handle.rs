@@ -12,8 +12,9 @@ use super::muxer::Muxer;
 use super::stream::GuestStream;
 use crate::kick::Kick;
 
-/// How long a dial waits for a driver and for the guest's answer together.
-const DIAL_DEADLINE: Duration = Duration::from_secs(10);
+/// How long a dial waits for a driver and for the guest's answer together. Its kernel answers by itself, so within a moment; but
+/// one on an emulated processor, on a host that is busy with others, has been silent for ten seconds.
+const DIAL_DEADLINE: Duration = Duration::from_secs(30);
 
 /// The guest could not be reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
