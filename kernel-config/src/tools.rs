@@ -6,7 +6,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{apt::Apt, architecture::Architecture, command, error::BuildError, hold, progress::PlainLines};
+use crate::{
+    apt::{Apt, RELEASE},
+    architecture::Architecture,
+    command,
+    error::BuildError,
+    hold,
+    progress::PlainLines,
+};
 
 const CURE: &str = "Free disk space, or remove the cache directory's `tools` and try again";
 
@@ -39,7 +46,7 @@ pub fn all_unpacked(cache: &Path, packages: &[&str]) -> Result<Vec<PathBuf>, Bui
 /// A directory with the content of `package` and of all that it depends on, its own C library too, in one tree.
 /// No package's script has run: a program in it is started by the dynamic loader in there, and told where its files are.
 pub fn whole(cache: &Path, package: &str) -> Result<PathBuf, BuildError> {
-    let target = tools(cache).join(format!("{package}+dependencies"));
+    let target = tools(cache).join(format!("{package}-{RELEASE}"));
     unless(|| target.is_dir(), cache, |apt| unpack(&apt.fetch(&apt.closure(package)?)?, &target))?;
     Ok(target)
 }

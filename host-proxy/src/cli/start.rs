@@ -92,7 +92,6 @@ enum Origin {
 
 impl Start {
     pub fn run(&self, target: &Target, platform: Arc<dyn Platform>, since: Instant) -> anyhow::Result<ExitCode> {
-        threads::room()?;
         match (self.foreground, self.asleep) {
             (true, _) => self.foreground(target, platform, since),
             (_, true) => block_on(self.asleep(target)),
@@ -119,6 +118,7 @@ impl Start {
             }
             Some(_) => Ask::Start { wishes: wishes.clone(), environment: Some(ProxyWords::from_env()) },
             None => {
+                threads::room()?;
                 attach::spawn(target, &Begin::Awake(wishes.clone())).await?;
                 Ask::Watch
             }
@@ -180,6 +180,7 @@ impl Start {
         match found {
             Some(status) => output::talk(&format!("lighter is there already, and {}", status.state.name())),
             None => {
+                threads::room()?;
                 attach::spawn(target, &Begin::Asleep).await?;
                 output::talk("lighter is there; the first docker command starts the machine");
             }
@@ -289,6 +290,7 @@ impl Start {
     }
 
     fn foreground(&self, target: &Target, platform: Arc<dyn Platform>, since: Instant) -> anyhow::Result<ExitCode> {
+        threads::room()?;
         let wishes = self.sizes.wishes();
         self.check(target, &wishes)?;
         process::raise_file_limit();

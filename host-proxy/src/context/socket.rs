@@ -158,8 +158,12 @@ impl SystemSocket {
     /// What root runs to make the link.
     pub fn claim_command(&self) -> String {
         // Over a dangling link it has to be told to; otherwise it must fail if somebody has been faster.
-        let how = if matches!(self.holder(), Ok(Holder::Dangling(_))) { "-sfn" } else { "-s" };
-        format!("sudo ln {how} {} {}", quoted(&self.ours), quoted(&self.path))
+        let (ours, path) = (quoted(&self.ours), quoted(&self.path));
+        if matches!(self.holder(), Ok(Holder::Dangling(_))) {
+            // Unless somebody has come to life behind it meanwhile.
+            return format!("[ -e {path} ] || sudo ln -sfn {ours} {path}");
+        }
+        format!("sudo ln -s {ours} {path}")
     }
 
     fn taken(&self, what: String) -> SocketError {
@@ -221,7 +225,7 @@ mod tests {
         }
         assert_eq!(fs::read_link(socket.path()).unwrap(), gone);
         assert!(socket.kept("undo").is_none() && !socket.release().unwrap());
-        assert!(socket.claim_command().starts_with("sudo ln -sfn "));
+        assert!(socket.claim_command().contains("] || sudo ln -sfn "));
         assert!(socket.claim(true).unwrap());
         assert_eq!(socket.holder().unwrap(), Holder::Us);
     }

@@ -21,6 +21,7 @@ use crate::control::Phase;
 use crate::docker::known::Known;
 use crate::guest::{BoxFuture, BoxedStream, GuestDialer};
 use crate::machine::Machine;
+use crate::sys::endpoint;
 
 /// How long it may take until everybody knows of a machine that it is dead.
 const NEWS: Duration = Duration::from_millis(500);
@@ -35,12 +36,9 @@ pub struct Door {
 }
 
 impl Door {
-    /// Shut. `endpoint` is where clients come from.
-    pub fn new(board: Arc<Board>, memory: Arc<Memory>, wants: Wants, endpoint: &Path) -> Door {
-        // Some programs follow links before they name it (`/tmp` is one on macOS).
-        let followed = std::fs::canonicalize(endpoint).ok();
-        let paths = [Some(endpoint.to_owned()), followed].into_iter().flatten();
-        let sockets = paths.filter_map(|path| path.into_os_string().into_string().ok()).collect();
+    /// Shut. `address` is where clients come from.
+    pub fn new(board: Arc<Board>, memory: Arc<Memory>, wants: Wants, address: &Path) -> Door {
+        let sockets = endpoint::paths(address);
         Door { board, memory, wants, machine: Mutex::new(None), sockets }
     }
 

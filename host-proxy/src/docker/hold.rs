@@ -38,14 +38,14 @@ pub(super) async fn inspect<S: Stream>(
         return Err(Refusal::too_large(MAX_BODY));
     }
     if std::mem::take(&mut request.expects_continue) && client.outlet.send_all(CONTINUE).await.is_err() {
-        // It is gone, which the next to read from it will see.
-        return Ok(head);
+        return Err(Refusal::bad_request(&"it cannot be asked for its body"));
     }
     let body = timeout(DEADLINE, whole(client, request.body.clone(), head)).await;
     let Held { content, until } = body.map_err(|_| Refusal::slow_body(DEADLINE))??;
     let meant = look(kind, &content, |path| meaning(path, guest.own_sockets()))?;
-    // One that its client cut short goes on as it is, for dockerd to say what it misses.
-    let (Cow::Owned(meant), Some(until)) = (meant, until) else { return Ok(head) };
+    let Cow::Owned(meant) = meant else { return Ok(head) };
+    // One that its client cut short goes on for dockerd to say what it misses, but not with a path that means something else.
+    let until = until.ok_or_else(|| Refusal::bad_request(&"it ended before its body did"))?;
     let new_head = head::with_length(&client.inlet.bytes()[..head], meant.len());
     client.inlet.replace(until, &[&new_head[..], &meant].concat());
     request.body = Body::Length(meant.len() as u64);
@@ -102,6 +102,10 @@ fn look(kind: Kind, body: &[u8], meaning: impl Fn(&HostPath) -> Option<String>) 
 /// What a path of this computer means in the machine, where it is not the path of the same name. A tool that gives a container
 /// the engine's socket names the one that it uses itself: there it is dockerd's own.
 fn meaning(path: &HostPath, own_sockets: &[String]) -> Option<String> {
-    let is_own = path.place != Place::Device && own_sockets.contains(&path.path);
+    let plain = |path: &str| {
+        path.split('/').filter(|part| !matches!(*part, "" | ".")).map(|part| format!("/{part}")).collect::<String>()
+    };
+    let named = plain(&path.path);
+    let is_own = path.place != Place::Device && own_sockets.iter().any(|socket| plain(socket) == named);
     is_own.then(|| DOCKERD_SOCKET.to_owned())
 }

@@ -91,12 +91,16 @@ fn filled<P: AsRef<Path>>(
         hash.update(fs::read(input).with_context(|| format!("read {}", input.as_ref().display()))?);
     }
     let clients = cache.join("clients");
-    fs::create_dir_all(&clients)?;
-    let lock = fs::File::create(clients.join("lock"))?;
-    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive)?;
     let folder = clients.join(format!("{kind}-{}", &hex(&hash.finalize())[..16]));
     // Environments name their own path, so they are made in place; the mark says that one is whole.
     let mark = folder.join("whole");
+    // The emulated machine can read the cache and not write to it.
+    if mark.exists() {
+        return Ok(folder);
+    }
+    fs::create_dir_all(&clients)?;
+    let lock = fs::File::create(clients.join("lock"))?;
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive)?;
     if !mark.exists() {
         if folder.exists() {
             fs::remove_dir_all(&folder)?;

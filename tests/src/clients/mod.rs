@@ -172,3 +172,24 @@ fn checks(name: &str, wanted: &[String]) -> Vec<String> {
         words.into_iter().flatten().map(str::to_owned).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One that was renamed would run in every run again, and nobody would see why that takes longer.
+    #[test]
+    fn checks_that_run_by_name_exist() {
+        let mut sources = String::new();
+        for folder in [install::sources(), crate::products::root().join("tests/src/clients")] {
+            let found = Run::new("find").args([folder]).args(["-type", "f", "-size", "-200k"]).ok().unwrap().text();
+            let files = found.lines().filter(|path| !path.ends_with("clients/mod.rs"));
+            files.for_each(|path| sources.push_str(&std::fs::read_to_string(path).unwrap_or_default()));
+        }
+        for (client, names) in BY_NAME {
+            assert!(CLIENTS.iter().any(|known| known.name == *client), "{client}");
+            let strange: Vec<_> = names.iter().filter(|name| !sources.contains(**name)).collect();
+            assert!(strange.is_empty(), "no check of {client} is named {strange:?}");
+        }
+    }
+}

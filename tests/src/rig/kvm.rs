@@ -133,3 +133,17 @@ fn network_cases(wanted: &[String]) -> Vec<String> {
     };
     network::cases().iter().map(|case| case.name).filter(|name| taken(name)).map(str::to_owned).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One that was renamed would change sides without a word.
+    #[test]
+    fn cases_that_run_by_name_or_unasked_are_cases() {
+        let (every, networks) = (docker::all(), network::cases());
+        let is_case = |name: &&str| every.iter().chain(&networks).any(|case| case.name == *name);
+        let strange: Vec<_> = ASKED.iter().chain(UNASKED).chain(network::ASKED).filter(|name| !is_case(name)).collect();
+        assert!(strange.is_empty(), "no case is named {strange:?}");
+    }
+}

@@ -37,6 +37,8 @@ const RESULT: &str = "RIG-RESULT ";
 
 /// How long the machine may not be heard of. In one that lives, somebody writes to its second serial port each second.
 const STILL: Duration = Duration::from_secs(120);
+/// How long it may take to be heard of at all.
+const BOOT: Duration = Duration::from_secs(300);
 
 /// The machine itself ended before its command did: its own kernel or QEMU's emulation of nested virtualisation gave up.
 #[derive(Debug)]
@@ -169,12 +171,13 @@ fn watch(child: &mut Child, pulse: &Path, deadline: Duration) -> Result<String> 
             (beats, since) = (now, Instant::now());
         }
         let over = Instant::now() >= end;
-        if over || since.elapsed() >= STILL {
+        let patience = if beats == 0 { BOOT } else { STILL };
+        if over || since.elapsed() >= patience {
             // It may have ended just now.
             drop(child.kill());
             drop(child.wait());
             ensure!(!over, "did not end within {} s and was killed", deadline.as_secs());
-            return Ok(format!("it stood still for {} s and was killed", STILL.as_secs()));
+            return Ok(format!("it stood still for {} s and was killed", patience.as_secs()));
         }
         std::thread::sleep(Duration::from_millis(100));
     }

@@ -90,6 +90,7 @@ pub fn x1_streams_of_a_killed_engine_end_and_new_calls_work_when_it_is_back(rig:
         let killed = killed?;
         for (kind, end) in ends {
             let end = end.map_err(|_| anyhow!("a client panicked"))?.with_context(|| format!("a client of {kind}"))?;
+            ensure!(end >= killed, "a client of {kind} lost its stream before the engine was killed");
             let late = end.saturating_duration_since(killed);
             ensure!(late <= END, "a client of {kind} heard of its engine's end after {} ms", late.as_millis());
             worst = worst.max(late);

@@ -130,7 +130,7 @@ fn testcontainers(facts: &Facts) -> Option<Found> {
 fn to_socket(facts: &Facts) -> String {
     match &facts.ways.socket {
         Some((_, Holder::Nobody)) => format!("lighter context claim-socket{}", facts.flag()),
-        Some((_, Holder::Dangling(_))) => format!("lighter context claim-socket --force{}", facts.flag()),
+        // Whoever left a dangling link may only be stopped: it is not ours to advise its end.
         _ => format!("eval \"$(lighter env{})\"", facts.flag()),
     }
 }
@@ -206,7 +206,7 @@ pub(in crate::doctor) mod tests {
         nobody_has_the_standard_socket: "socket-nobody", Hint,
             |f: &mut Facts| socket(f, Holder::Nobody), ["does not exist", "lighter context claim-socket"];
         the_standard_socket_dangles: "socket-dangling", Hint,
-            |f: &mut Facts| socket(f, Holder::Dangling(PathBuf::from("/gone.sock"))), ["/gone.sock", "claim-socket --force"];
+            |f: &mut Facts| socket(f, Holder::Dangling(PathBuf::from("/gone.sock"))), ["/gone.sock", "lighter env"];
         another_engine_has_the_standard_socket: "socket-other", Hint,
             |f: &mut Facts| socket(f, Holder::Link(PathBuf::from("/h/.orbstack/run/docker.sock"))), ["OrbStack", "lighter env"];
     }

@@ -52,6 +52,12 @@ pub struct Query<'a> {
     class: u16,
 }
 
+/// Whether an answer says that there is no such name, or that the server cannot say: not that the name has no such record, and
+/// not that all of it was too long.
+pub fn is_failure(answer: &[u8]) -> bool {
+    answer.get(3).is_some_and(|flags| flags & 0xf != 0) && !is_truncated(answer)
+}
+
 /// The message's identifier.
 pub fn id(message: &[u8]) -> Option<u16> {
     Some(u16::from_be_bytes(*message.first_chunk::<2>()?))
@@ -67,7 +73,6 @@ pub fn with_id(message: &[u8], id: u16) -> Vec<u8> {
 }
 
 /// Whether the answer was cut to fit its datagram.
-#[cfg(test)]
 pub fn is_truncated(message: &[u8]) -> bool {
     message.get(2).is_some_and(|flags| flags & TRUNCATED != 0)
 }

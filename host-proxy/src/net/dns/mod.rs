@@ -44,6 +44,8 @@ use watched::Watched;
 
 /// Most questions at the same time.
 const MOST: usize = 256;
+/// How long names are looked for in domains that the guest does not know: its resolver waits for the answer that there is already.
+const NEW_DOMAINS: Duration = Duration::from_secs(2);
 /// How long a stream may stay without a question.
 const IDLE: Duration = Duration::from_secs(10);
 /// Longest question in a datagram, in bytes; a name has 255 at most, and the rest is options.
@@ -130,7 +132,8 @@ impl Dns {
             Transport::Stream => upstream::ask_stream(servers, &query, bytes).await,
         };
         if let Some(answer) = &answer
-            && let Some(found) = self.in_new_domains(&query, answer, &resolver).await
+            && message::is_failure(answer)
+            && let Ok(Some(found)) = timeout(NEW_DOMAINS, self.in_new_domains(&query, &resolver)).await
         {
             return Some(query.answer(&found));
         }
@@ -142,12 +145,12 @@ impl Dns {
         })
     }
 
-    /// The addresses of a name of one label in the search domains that the host has got since the guest was told, if `answer`
-    /// has none. A resolver in the guest asks for such a name as it is after it has tried the domains that it knows. As
+    /// The addresses of a name of one label, which no server knows as it is, in the search domains that the host has got since
+    /// the guest was told. A resolver in the guest asks for such a name as it is after it has tried the domains that it knows. As
     /// long as the host's file says what it said then, nothing more is asked than the guest does.
-    async fn in_new_domains(&self, query: &Query<'_>, answer: &[u8], resolver: &Resolver) -> Option<Vec<IpAddr>> {
+    async fn in_new_domains(&self, query: &Query<'_>, resolver: &Resolver) -> Option<Vec<IpAddr>> {
         let is_short = query.is_for_address() && !query.name.is_empty() && !query.name.contains('.');
-        if !is_short || !records::addresses(answer).is_empty() {
+        if !is_short {
             return None;
         }
         let told = self.told.lock().unwrap_or_else(PoisonError::into_inner).clone();

@@ -221,6 +221,18 @@ async fn short_names_are_found_in_search_domains_that_come_after_the_start() {
     let found = addresses(&lab, "build", TYPE_A).await;
     assert_eq!((&found[6..8], &found[found.len() - 4..]), (&[0, 1][..], &[192, 0, 2, 7][..]));
     assert_eq!(heard(), ["build", "build.dead.example", "build.vpn.example"]);
+    // Not beside a name that there is, which has another kind of address only.
+    let (there, asked_there) = knows("nas", [192, 0, 2, 8]).await;
+    std::fs::write(&path, format!("{there} vpn.example")).unwrap();
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(2)).await;
+    tokio::time::resume();
+    let none = addresses(&lab, "nas", TYPE_AAAA).await;
+    assert_eq!((none[3] & 0xf, asked_there.lock().unwrap().clone()), (0, vec!["nas".to_owned()]));
+    std::fs::write(&path, format!("{server} dead.example vpn.example home.example")).unwrap();
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(2)).await;
+    tokio::time::resume();
     // Neither a longer name nor another kind of record is looked for elsewhere.
     addresses(&lab, "build.sub", TYPE_A).await;
     addresses(&lab, "build", 16).await;

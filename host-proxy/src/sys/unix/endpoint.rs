@@ -31,6 +31,13 @@ pub fn docker_host(address: &Path) -> String {
     format!("unix://{}", address.display())
 }
 
+/// The paths that clients have for this endpoint: some follow links before they name it (`/tmp` is one on macOS).
+pub fn paths(address: &Path) -> Vec<String> {
+    let followed = std::fs::canonicalize(address).ok();
+    let paths = [Some(address.to_owned()), followed].into_iter().flatten();
+    paths.filter_map(|path| path.into_os_string().into_string().ok()).collect()
+}
+
 /// Connects to a daemon. `NotFound` and `ConnectionRefused` mean that none listens, `ConnectionReset` that one has
 /// just stopped to.
 pub async fn connect(address: &Path) -> io::Result<Stream> {

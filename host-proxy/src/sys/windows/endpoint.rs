@@ -63,6 +63,11 @@ pub fn docker_host(address: &Path) -> String {
     format!("npipe://{}", address.display().to_string().replace('\\', "/"))
 }
 
+/// The paths that clients have for this endpoint: a pipe is none that a container could be given.
+pub fn paths(_: &Path) -> Vec<String> {
+    Vec::new()
+}
+
 /// Connects to a daemon. `NotFound` means that none listens.
 pub async fn connect(address: &Path) -> io::Result<Stream> {
     Ok(Stream::Client(ClientOptions::new().open(address)?))
