@@ -29,10 +29,12 @@ pub mod machine;
 pub mod memory;
 /// How often a warning that a guest can cause reaches the log.
 pub mod rate_limit;
+/// Rows of slices of guest memory.
+mod slices;
 /// The first reason to end a machine.
 pub mod stop;
 /// What differs by operating system.
-mod sys;
+pub mod sys;
 /// vCPU threads and their end.
 pub mod vcpus;
 /// The virtio devices and their two transports.

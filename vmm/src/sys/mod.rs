@@ -10,6 +10,8 @@ pub(crate) mod child;
 pub(crate) mod event;
 #[cfg(target_os = "linux")]
 mod linux;
+#[cfg(target_os = "linux")]
+mod linux_fs;
 #[cfg(unix)]
 mod unix;
 #[cfg(windows)]
@@ -17,6 +19,8 @@ mod windows;
 
 #[cfg(target_os = "linux")]
 pub(crate) use linux::HOLES;
+#[cfg(target_os = "linux")]
+pub use linux_fs::LinuxFs as NativeFs;
 #[cfg(unix)]
 pub(crate) use unix::{read_at, write_at};
 #[cfg(windows)]

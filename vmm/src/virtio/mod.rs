@@ -4,6 +4,7 @@
 pub mod blk;
 pub mod console;
 pub mod device;
+pub mod fs;
 pub mod mmio;
 #[cfg(test)]
 pub(crate) mod mock;

@@ -6,6 +6,7 @@ use std::io::{self, Seek, SeekFrom};
 
 use vm_memory::VolatileSlice;
 
+use crate::slices::advance;
 use crate::sys;
 
 /// Discarding only gives back whole blocks of this many bytes.
@@ -134,20 +135,6 @@ fn transfer(
         }
     }
     Ok(())
-}
-
-/// Takes the first `count` bytes off `parts`.
-fn advance(parts: &mut Vec<VolatileSlice>, mut count: usize) {
-    let whole = parts.iter().take_while(|part| {
-        let all = part.len() <= count;
-        count -= if all { part.len() } else { 0 };
-        all
-    });
-    let whole = whole.count();
-    parts.drain(..whole);
-    if count > 0 {
-        parts[0] = parts[0].offset(count).expect("the part is longer than what is left");
-    }
 }
 
 #[cfg(test)]

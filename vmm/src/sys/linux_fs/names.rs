@@ -1,0 +1,122 @@
+//! Making and renaming entries. What is made belongs to the host's user there; what a container sees of it is settled right
+//! after, before anybody is told of it.
+
+use std::fs::File;
+
+use rustix::fs::{Mode, OFlags, RenameFlags, mkdirat, openat2, renameat_with, symlinkat};
+
+use super::content::flags;
+use super::records::At;
+use super::{LinuxFs, Node, Outcome, STEP, errno};
+use crate::virtio::fs::Errno;
+use crate::virtio::fs::Name;
+use crate::virtio::fs::host::{Access, Attributes, HostFs, Kind, Maker, Rename};
+use crate::virtio::fs::ownership::{Record, kept};
+
+/// `S_ISGID`
+const SET_GROUP: u32 = 0o2000;
+
+pub(super) fn rename(from: (&Node, Name), to: (&Node, Name), how: Rename) -> Outcome<()> {
+    let flags = match how {
+        Rename::Replace => RenameFlags::empty(),
+        Rename::Keep => RenameFlags::NOREPLACE,
+        Rename::Exchange => RenameFlags::EXCHANGE,
+    };
+    renameat_with(&from.0.0, from.1.bytes(), &to.0.0, to.1.bytes(), flags).map_err(errno)
+}
+
+impl LinuxFs {
+    pub(super) fn new_folder(&self, folder: &Node, name: Name, maker: Maker) -> Outcome<Attributes> {
+        let maker = self.heir(folder, Kind::Folder, maker)?;
+        let mode = Mode::from_raw_mode(kept(Kind::Folder, maker.mode));
+        mkdirat(&folder.0, name.bytes(), mode).map_err(errno)?;
+        let made = self.step(folder, name).and_then(|node| self.made(&node, maker, None));
+        made.inspect_err(|_| _ = self.remove_folder(folder, name))
+    }
+
+    pub(super) fn new_node(
+        &self,
+        folder: &Node,
+        name: Name,
+        kind: Kind,
+        device: u32,
+        maker: Maker,
+    ) -> Outcome<Attributes> {
+        let maker = self.heir(folder, kind, maker)?;
+        drop(self.new_file(folder, name, OFlags::WRONLY, maker)?);
+        let recorded = (kind != Kind::File).then_some((kind, device));
+        let made = self.step(folder, name).and_then(|node| self.made(&node, maker, recorded));
+        made.inspect_err(|_| _ = self.remove(folder, name))
+    }
+
+    pub(super) fn new_link(&self, folder: &Node, name: Name, target: &[u8], maker: Maker) -> Outcome<Attributes> {
+        let maker = self.heir(folder, Kind::Link, maker)?;
+        symlinkat(target, &folder.0, name.bytes()).map_err(errno)?;
+        let made = self.step(folder, name).and_then(|node| self.made(&node, maker, None));
+        made.inspect_err(|_| _ = self.remove(folder, name))
+    }
+
+    pub(super) fn created(
+        &self,
+        folder: &Node,
+        name: Name,
+        access: Access,
+        maker: Maker,
+    ) -> Outcome<(Attributes, File)> {
+        let heir = self.heir(folder, Kind::File, maker)?;
+        match self.new_file(folder, name, flags(access), heir) {
+            Ok(file) => {
+                let made = self.step(folder, name).and_then(|node| self.made(&node, heir, None));
+                Ok((made.inspect_err(|_| _ = self.remove(folder, name))?, file))
+            }
+            Err(Errno::EXIST) if !access.exclusive => {
+                let node = self.step(folder, name)?;
+                let file = self.opened(&node, access)?;
+                Ok((self.attributes(&node)?, file))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(super) fn created_unnamed(
+        &self,
+        folder: &Node,
+        access: Access,
+        maker: Maker,
+    ) -> Outcome<(Node, Attributes, File)> {
+        let heir = self.heir(folder, Kind::File, maker)?;
+        let flags = flags(Access { truncate: false, ..access }) | OFlags::TMPFILE | OFlags::CLOEXEC;
+        let mode = Mode::from_raw_mode(kept(Kind::File, heir.mode));
+        let file = File::from(openat2(&folder.0, c".", flags, mode, STEP).map_err(errno)?);
+        let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
+        let held = rustix::fs::openat(rustix::fs::CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+        let node = Node(held.map_err(errno)?);
+        let attributes = self.made(&node, heir, None)?;
+        Ok((node, attributes, file))
+    }
+
+    fn new_file(&self, folder: &Node, name: Name, flags: OFlags, maker: Maker) -> Outcome<File> {
+        let flags = (flags & !OFlags::TRUNC) | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mode = Mode::from_raw_mode(kept(Kind::File, maker.mode));
+        openat2(&folder.0, name.bytes(), flags, mode, STEP).map(File::from).map_err(errno)
+    }
+
+    /// What a new object in `folder` gets from it: in a folder with the set-group-id bit its group, and folders that bit.
+    fn heir(&self, folder: &Node, kind: Kind, maker: Maker) -> Outcome<Maker> {
+        let parent = self.shown(self.real(folder)?, At::Held(folder));
+        if parent.mode & SET_GROUP == 0 {
+            return Ok(maker);
+        }
+        let mode = if kind == Kind::Folder { maker.mode | SET_GROUP } else { maker.mode };
+        Ok(Maker { mode, gid: parent.gid, ..maker })
+    }
+
+    fn made(&self, node: &Node, maker: Maker, kind: Option<(Kind, u32)>) -> Outcome<Attributes> {
+        let real = self.real(node)?;
+        // A link's mode is the same everywhere.
+        let mode = if real.kind == Kind::Link { real.mode } else { maker.mode };
+        let record = Record { uid: maker.uid, gid: maker.gid, mode, kind };
+        self.settle(node, &real, record)?;
+        Ok(self.shown(self.real(node)?, At::Held(node)))
+    }
+}

@@ -1,0 +1,22 @@
+//! File system device (virtio 1.2 §5.11) with the FUSE server behind it: folders of the host, as the guest's own kernel sees
+//! them.
+//!
+//! ```text
+//!   device ── queues, threads ── server ── fuse::request, fuse::reply (bytes)
+//!                                  │  └─── nodes, handles, shares (what the guest knows)
+//!                                  └────── host::HostFs ── sys::…_fs (one for each system)
+//! ```
+
+mod errno;
+pub mod fuse;
+mod handles;
+pub mod host;
+mod name;
+mod nodes;
+pub mod ownership;
+mod server;
+mod shares;
+
+pub use errno::Errno;
+pub use name::Name;
+pub use server::{Answer, Exchange, Limits, Server};

@@ -1,0 +1,313 @@
+//! The FUSE server: one request in, one answer out, over any [`HostFs`]. The device's threads call [`Server::serve`], several
+//! at a time; so does the native rig of the tests, with a kernel's `/dev/fuse` in the place of the device.
+//!
+//! ```text
+//!   request bytes ─► fuse::request ─► serve ─► attributes │ names │ files │ folders ─► HostFs
+//!                                       │            └── nodes, handles, shares
+//!                    fuse::reply  ◄─────┘
+//! ```
+
+mod attributes;
+mod files;
+mod folders;
+mod names;
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use vm_memory::VolatileSlice;
+
+use super::errno::Errno;
+use super::fuse::numbers::{MAJOR, OLDEST_MINOR, init};
+use super::fuse::reply::{self, Found, Payload, Shown};
+use super::fuse::request::{Header, Init, Operation};
+use super::handles::Handles;
+use super::host::{Attributes, HostFs, Identity};
+use super::name::Name;
+use super::nodes::{Nodes, ROOT, Way};
+use super::shares::{Share, Shares};
+
+/// What the guest's kernel is asked to do, of what it can.
+const WISHES: u64 = init::ASYNC_READ
+    | init::ATOMIC_O_TRUNC
+    | init::BIG_WRITES
+    | init::AUTO_INVAL_DATA
+    | init::DO_READDIRPLUS
+    | init::READDIRPLUS_AUTO
+    | init::ASYNC_DIO
+    | init::PARALLEL_DIROPS
+    | init::MAX_PAGES
+    | init::CACHE_SYMLINKS
+    | init::HANDLE_KILLPRIV_V2
+    | init::INIT_EXT
+    | init::DIRECT_IO_ALLOW_MMAP;
+
+/// How long the guest may believe what it was told of names and attributes. An edit on the host is seen after this at the latest.
+pub const LIFETIME: Duration = Duration::from_secs(1);
+
+/// How much of the host the guest may use at once.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Objects held beside those that are open: descriptors that are given up when others are needed.
+    pub held: usize,
+    /// Open files; and as many folders.
+    pub open: usize,
+}
+
+/// What one request brings along, beside what was parsed of it.
+pub struct Exchange<'a> {
+    /// Of a WRITE: its content.
+    pub content: &'a [VolatileSlice<'a>],
+    /// Where a READ puts what it read: behind the answer's header.
+    pub room: &'a [VolatileSlice<'a>],
+}
+
+/// What is to be told.
+#[derive(Debug)]
+pub enum Answer {
+    /// Nothing: FORGET and its like are not answered.
+    None,
+    /// This payload.
+    Payload(Payload),
+    /// So many bytes, which are in [`Exchange::room`] already.
+    Read(usize),
+    /// An error.
+    Error(Errno),
+}
+
+/// See the head of this file.
+pub struct Server<H: HostFs> {
+    host: H,
+    shares: Shares<H::Node>,
+    nodes: Mutex<Nodes<H::Node>>,
+    files: Handles<H::File>,
+    folders: Handles<Mutex<folders::OpenFolder<H>>>,
+    devices: Mutex<Vec<u64>>,
+    limits: Limits,
+    greeted: AtomicBool,
+}
+
+type Outcome = Result<Answer, Errno>;
+
+impl<H: HostFs> Server<H> {
+    /// A server with nothing shared yet.
+    pub fn new(host: H, limits: Limits) -> Self {
+        Self {
+            host,
+            shares: Shares::default(),
+            nodes: Mutex::new(Nodes::new(limits.held)),
+            files: Handles::new(limits.open),
+            folders: Handles::new(limits.open),
+            devices: Mutex::default(),
+            limits,
+            greeted: AtomicBool::new(false),
+        }
+    }
+
+    /// Shares a folder of the host under `name` in the file system's root.
+    ///
+    /// # Errors
+    /// It cannot be opened, or is no folder.
+    pub fn share(&self, name: Name, folder: &Path, writable: bool) -> Result<(), Errno> {
+        let root = self.host.root(folder)?;
+        let identity = self.host.attributes(&root)?.identity;
+        self.shares.add(name, root, identity, writable);
+        Ok(())
+    }
+
+    /// Shares it no more; what the guest has open in it stays open until it closes it.
+    pub fn unshare(&self, name: Name) {
+        self.shares.remove(name);
+    }
+
+    /// Forgets all that a guest had, as a reset of the device does.
+    pub fn reset(&self) {
+        self.greeted.store(false, Ordering::Release);
+        self.files.clear();
+        self.folders.clear();
+        let before = std::mem::replace(&mut *self.nodes(), Nodes::new(self.limits.held));
+        drop(before);
+    }
+
+    /// Nodes known and held, files and folders open.
+    pub fn counts(&self) -> [usize; 4] {
+        let (known, held) = self.nodes().count();
+        [known, held, self.files.len(), self.folders.len()]
+    }
+
+    /// Does what is asked.
+    pub fn serve(&self, header: &Header, operation: &Operation, exchange: &Exchange) -> Answer {
+        if !self.greeted.load(Ordering::Acquire) && !matches!(operation, Operation::Init(_)) {
+            return if unanswered(operation) { Answer::None } else { Answer::Error(Errno::IO) };
+        }
+        self.dispatch(header, operation, exchange).unwrap_or_else(Answer::Error)
+    }
+
+    fn dispatch(&self, header: &Header, operation: &Operation, exchange: &Exchange) -> Outcome {
+        let node = header.node;
+        match *operation {
+            Operation::Init(ref asked) => self.init(asked),
+            Operation::Destroy => {
+                self.reset();
+                Ok(done())
+            }
+            Operation::Forget { count } => {
+                self.nodes().forget(node, count);
+                Ok(Answer::None)
+            }
+            Operation::BatchForget(forgets) => {
+                let mut nodes = self.nodes();
+                forgets.iter().for_each(|(node, count)| nodes.forget(node, count));
+                Ok(Answer::None)
+            }
+            // Nothing here waits for long, so there is nothing to interrupt.
+            Operation::Interrupt => Ok(Answer::None),
+
+            Operation::GetAttr { .. } => self.get_attributes(node),
+            Operation::SetAttr(ref change) => self.set_attributes(node, change),
+            Operation::StatFs => self.space(node),
+            Operation::SyncFs => self.sync_all(node),
+            Operation::GetXAttr { name, room } => self.extended(node, name, room),
+            Operation::ListXAttr { room } => self.list_extended(node, room),
+            Operation::SetXAttr { name, value, flags } => self.set_extended(node, name, value, flags),
+            Operation::RemoveXAttr { name } => self.remove_extended(node, name),
+
+            Operation::Lookup { name } => self.look_up(node, name),
+            Operation::ReadLink => self.read_link(node),
+            Operation::SymLink { name, target } => self.make_link(header, name, target),
+            Operation::MkNod { name, mode, device } => self.make_node(header, name, mode, device),
+            Operation::MkDir { name, mode } => self.make_folder(header, name, mode),
+            Operation::Unlink { name } => self.remove(node, name, H::remove),
+            Operation::RmDir { name } => self.remove(node, name, H::remove_folder),
+            Operation::Rename { name, new_folder, new_name, flags } => {
+                self.rename((node, name), (new_folder, new_name), flags)
+            }
+            Operation::Link { node: linked, name } => self.link(linked, node, name),
+
+            Operation::Open { flags, drop_set_id } => self.open(node, flags, drop_set_id),
+            Operation::Create { name, flags, mode, drop_set_id } => self.create(header, name, flags, mode, drop_set_id),
+            Operation::TmpFile { flags, mode } => self.create_unnamed(header, flags, mode),
+            Operation::Read(ref what) => self.read(what, exchange.room),
+            Operation::Write(ref what) => self.write(node, what, exchange.content),
+            Operation::Flush { handle } => self.flush(handle),
+            Operation::Release { handle } => self.files.release(handle).map(|()| done()),
+            Operation::FSync { handle, data_only } => self.sync(handle, data_only),
+            Operation::FAllocate { handle, offset, len, mode } => self.allocate(handle, offset, len, mode),
+            Operation::LSeek { handle, offset, whence } => self.seek(handle, offset, whence),
+            Operation::CopyFileRange { handle, offset, to_handle, to_offset, len, flags } => {
+                self.copy((handle, offset), (to_handle, to_offset), len, flags)
+            }
+
+            Operation::OpenDir => self.open_folder(node),
+            Operation::ReadDir(ref what) => self.list(what, false),
+            Operation::ReadDirPlus(ref what) => self.list(what, true),
+            Operation::ReleaseDir { handle } => self.folders.release(handle).map(|()| done()),
+            Operation::FSyncDir { handle } => self.sync_folder(handle),
+            Operation::Unknown(_) => Err(Errno::NOSYS),
+        }
+    }
+
+    /// A kernel greets once for each mount: whatever came before is over.
+    fn init(&self, asked: &Init) -> Outcome {
+        if asked.major < MAJOR || (asked.major == MAJOR && asked.minor < OLDEST_MINOR) {
+            return Err(Errno::INVAL);
+        }
+        self.reset();
+        if asked.major == MAJOR {
+            self.greeted.store(true, Ordering::Release);
+        }
+        // To one of a later major number only ours is told; it then greets again with that.
+        let flags = asked.flags & WISHES;
+        Ok(Answer::Payload(Payload::init(reply::Init { max_readahead: asked.max_readahead, flags })))
+    }
+
+    fn nodes(&self) -> MutexGuard<'_, Nodes<H::Node>> {
+        // Its methods leave the table whole at every point where they could panic.
+        self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Holds a node, finding it again if it was given up.
+    fn hold(&self, node: u64) -> Result<Arc<H::Node>, Errno> {
+        let way = self.nodes().way(node)?;
+        let (mut at, steps) = match way {
+            Way::Here(held) => return Ok(held),
+            Way::Down(from, steps) => (from, steps),
+        };
+        for step in steps {
+            let held = self.host.hold(&at, step.name()).map_err(gone)?;
+            if self.host.attributes(&held).map_err(gone)?.identity != step.identity {
+                return Err(Errno::STALE);
+            }
+            at = self.nodes().hold(step.node, held);
+        }
+        Ok(at)
+    }
+
+    /// A node in which something may be changed.
+    fn hold_to_change(&self, node: u64) -> Result<Place<H::Node>, Errno> {
+        let place = self.place(node)?;
+        if place.share.is_writable() { Ok(place) } else { Err(Errno::ROFS) }
+    }
+
+    /// A node with the share that it lies in. The root lies in none, and nothing in it is the guest's to change.
+    fn place(&self, node: u64) -> Result<Place<H::Node>, Errno> {
+        if node == ROOT {
+            return Err(Errno::ROFS);
+        }
+        let share = self.nodes().share(node)?;
+        Ok(Place { id: node, share, held: self.hold(node)? })
+    }
+
+    /// The guest is told of what `name` in a folder is.
+    fn tell(&self, folder: &Place<H::Node>, name: Name, attributes: &Attributes) -> u64 {
+        self.nodes().found(folder.id, name, attributes.identity, &folder.share)
+    }
+
+    /// As an answer.
+    fn entry(&self, folder: &Place<H::Node>, name: Name, attributes: &Attributes) -> Payload {
+        let node = self.tell(folder, name, attributes);
+        Payload::entry(Found { node, shown: Some(self.shown(attributes)), lifetime: LIFETIME })
+    }
+
+    fn shown<'a>(&self, attributes: &'a Attributes) -> Shown<'a> {
+        Shown { inode: self.inode(attributes.identity), attributes }
+    }
+
+    /// The guest sees one file system where the host may have several: numbers of the first one stay as they are.
+    fn inode(&self, identity: Identity) -> u64 {
+        const INODE_BITS: u32 = 48;
+        let mut devices = self.devices.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = devices.iter().position(|&device| device == identity.device).unwrap_or_else(|| {
+            devices.push(identity.device);
+            devices.len() - 1
+        });
+        identity.inode ^ ((place as u64) << INODE_BITS)
+    }
+}
+
+/// A node held, and where it lies.
+struct Place<N> {
+    id: u64,
+    share: Arc<Share<N>>,
+    held: Arc<N>,
+}
+
+/// An answer that says nothing but that all went well.
+fn done() -> Answer {
+    Answer::Payload(Payload::default())
+}
+
+/// Whether nobody waits for an answer.
+fn unanswered(operation: &Operation) -> bool {
+    matches!(operation, Operation::Forget { .. } | Operation::BatchForget(_) | Operation::Interrupt)
+}
+
+/// What finding a known object again fails with, if it is there no more.
+fn gone(error: Errno) -> Errno {
+    match error {
+        Errno::NOENT | Errno::NOTDIR | Errno::LOOP => Errno::STALE,
+        other => other,
+    }
+}
