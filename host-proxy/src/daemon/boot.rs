@@ -105,6 +105,7 @@ pub fn prepare(
             },
         ],
         network: None,
+        folders: None,
         console: ConsoleSink { path: profile.console_log(), max_bytes: 4 << 20 },
         runtime_dir: profile.runtime_dir().to_owned(),
         no_doorbell: false,

@@ -7,6 +7,7 @@
 //!                                  └────── host::HostFs ── sys::…_fs (one for each system)
 //! ```
 
+mod device;
 mod errno;
 pub mod fuse;
 mod handles;
@@ -16,7 +17,10 @@ mod nodes;
 pub mod ownership;
 mod server;
 mod shares;
+mod worker;
 
+pub use crate::sys::NativeFs;
+pub use device::Fs;
 pub use errno::Errno;
 pub use name::Name;
 pub use server::{Answer, Exchange, Limits, Server};
