@@ -119,3 +119,113 @@ fn one(text: &str, kind: HostKind, home: Option<&str>) -> Result<Mount, String> 
 fn divide(text: &str) -> (&str, bool) {
     text.strip_suffix(":w").map_or((text, false), |path| (path, true))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(kind: HostKind, entries: &[&str]) -> Result<Vec<(String, bool)>, String> {
+        let entries: Vec<String> = entries.iter().map(|entry| (*entry).to_owned()).collect();
+        let home = match kind {
+            HostKind::Unix => "/home/me",
+            HostKind::Windows => "C:\\Users\\me",
+        };
+        let mounts = checked(&entries, kind, Some(home)).map_err(|(value, reason)| format!("{value}: {reason}"))?;
+        Ok(mounts.into_iter().map(|mount| (mount.path.to_string(), mount.writable)).collect())
+    }
+
+    #[test]
+    fn c1_folders_are_read_only_unless_they_say_otherwise() {
+        let unix = [
+            ("/srv/data", "/srv/data"),
+            ("/srv/x/../data2/:w", "/srv/data2"),
+            ("~", "/home/me"),
+            ("~/a b:w", "/home/me/a b"),
+        ];
+        for (entry, path) in unix {
+            assert_eq!(list(HostKind::Unix, &[entry]), Ok(vec![(path.to_owned(), entry.ends_with(":w"))]));
+        }
+        let windows = [
+            ("C:\\", "C:\\"),
+            ("c:/src:w", "C:\\src"),
+            ("/d/x", "D:\\x"),
+            ("~\\src:w", "C:\\Users\\me\\src"),
+            ("~/src", "C:\\Users\\me\\src"),
+        ];
+        for (entry, path) in windows {
+            assert_eq!(list(HostKind::Windows, &[entry]), Ok(vec![(path.to_owned(), entry.ends_with(":w"))]));
+        }
+        assert_eq!(list(HostKind::Unix, &[]), Ok(vec![]));
+        // One in the other, with another right.
+        assert_eq!(list(HostKind::Unix, &["~", "~/src:w"]).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn c1_bad_folders_name_entry_cause_and_cure() {
+        for (entry, words) in [
+            ("src", "\"src\": write the folder's whole path"),
+            ("./src:w", "write the folder's whole path"),
+            ("", "write the folder's whole path"),
+            (":w", "write the folder's whole path"),
+            ("C:\\src", "write the folder's whole path"),
+            ("~you/src", "`~` means your own home only"),
+            ("/", "that is all of this computer"),
+            ("/x/..:w", "that is all of this computer"),
+            ("/proc/1", "what is in /proc are no files"),
+            ("/src:ro", "only `:w` may stand behind a path"),
+            ("/src:rw", "only `:w` may stand behind a path"),
+            ("/src:w:w", "only `:w` may stand behind a path"),
+            ("/a\nb", "a control character"),
+            ("/a\0b", "a control character"),
+        ] {
+            let message = list(HostKind::Unix, &[entry]).unwrap_err();
+            assert!(message.contains(words), "{entry:?}: {message}");
+        }
+        for (entry, words) in [
+            ("\\\\server\\share", "of another computer"),
+            ("\\\\.\\pipe\\x", "a device"),
+            ("\\src", "write the folder's whole path"),
+            ("/home/me", "it names no drive"),
+        ] {
+            let message = list(HostKind::Windows, &[entry]).unwrap_err();
+            assert!(message.contains(words), "{entry:?}: {message}");
+        }
+        let nobody = checked(&["~".to_owned()], HostKind::Unix, None).unwrap_err();
+        assert!(nobody.1.contains("which folder is your home"));
+    }
+
+    #[test]
+    fn c2_lists_and_entries_have_a_bound_and_no_folder_twice() {
+        for twice in [["/a", "/a:w"], ["/a", "/b/../a/"], ["~", "/home/me"]] {
+            assert!(list(HostKind::Unix, &twice).unwrap_err().contains("in the list already"));
+        }
+        assert!(list(HostKind::Windows, &["C:\\Src", "/c/src:w"]).unwrap_err().contains("in the list already"));
+        let many: Vec<String> = (0..=MOST).map(|number| format!("/{number}")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        assert!(list(HostKind::Unix, &many).unwrap_err().contains("64 entries"));
+        assert!(
+            list(HostKind::Unix, &[&format!("/{}", "x".repeat(LONGEST))]).unwrap_err().contains("longer than 4096")
+        );
+        assert!(list(HostKind::Unix, &["/a", "none"]).unwrap_err().contains("stands alone"));
+    }
+
+    #[test]
+    fn c7_flags_mean_the_same_from_every_folder() {
+        let here = std::env::current_dir().unwrap();
+        let here = here.to_str().unwrap();
+        let sep = std::path::MAIN_SEPARATOR;
+        assert_eq!(flag("src:w"), Ok(format!("{here}{sep}src:w")));
+        assert_eq!(flag("none/"), Ok(format!("{here}{sep}none{sep}")));
+        for same in ["~", "~/x:w", "none"] {
+            assert_eq!(flag(same), Ok(same.to_owned()));
+        }
+        for empty in ["", ":w"] {
+            assert!(flag(empty).unwrap_err().contains("whole path"));
+        }
+        for list in [vec![], vec!["/a".to_owned(), "~/b c:w".to_owned()]] {
+            let again: Vec<String> = to_flags(&list).iter().map(|flag| flag.replace("--mount=", "")).collect();
+            assert_eq!(of_flags(&again), Some(list));
+        }
+        assert_eq!(of_flags(&[]), None);
+    }
+}
