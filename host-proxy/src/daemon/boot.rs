@@ -15,6 +15,7 @@ use super::disk::{self, DiskError};
 use crate::home::{HomeError, Profile};
 use crate::machine::{Cause, Platform};
 use crate::settings::{GIB, Settings};
+use crate::shares::{ShareError, Shares};
 
 /// Why no machine could be started.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +43,9 @@ pub enum PrepareError {
     /// Directories.
     #[error(transparent)]
     Home(#[from] HomeError),
+    /// A folder for containers.
+    #[error(transparent)]
+    Share(#[from] ShareError),
 }
 
 /// A machine that only needs to be started.
@@ -53,6 +57,8 @@ pub struct Prepared {
     pub secret: String,
     /// Whether the data disk holds nothing at all.
     pub data_disk_blank: bool,
+    /// Which folders of the host containers may see.
+    pub shares: Shares,
 }
 
 /// Does everything that comes before the machine's start, in order.
@@ -76,6 +82,7 @@ pub fn prepare(
     if data.fresh {
         board.stage("disk-new", &format!("created an empty data disk of {} GiB", data.bytes / GIB));
     }
+    let shares = Shares::from_settings(settings, profile.home())?;
     let secret = secret()?;
     let part =
         |path: &PathBuf| std::fs::read(path).map_err(|source| PrepareError::ImagePart { path: path.clone(), source });
@@ -110,7 +117,7 @@ pub fn prepare(
         runtime_dir: profile.runtime_dir().to_owned(),
         no_doorbell: false,
     };
-    Ok(Prepared { config, secret, data_disk_blank: data.blank })
+    Ok(Prepared { config, secret, data_disk_blank: data.blank, shares })
 }
 
 /// The kernel's command line. Containers can read it, so nothing secret is in it.

@@ -127,7 +127,7 @@ impl Lifecycle<'_> {
         if self.inbox.stop_now().is_some() {
             return Ok(None);
         }
-        let Prepared { mut config, secret, data_disk_blank } = prepared;
+        let Prepared { mut config, secret, data_disk_blank, shares } = prepared;
         let patience = Patience::of(config.engine);
         let console = ConsoleTail::from_here(&config.console.path);
         let network = self.settings.network.then(|| {
@@ -163,7 +163,7 @@ impl Lifecycle<'_> {
         };
         match (ready, events) {
             (Ok(None), Some(events)) => {
-                self.door.open(Arc::clone(&machine));
+                self.door.open(Arc::clone(&machine), Arc::new(shares));
                 Ok(Some(Running { machine, events, patience, network, forwarding }))
             }
             (Ok(Some(how)), Some(events)) => {
