@@ -12,6 +12,7 @@ use lighter_vmm::{ConsoleSink, DiskConfig, EngineKind, MachineConfig};
 
 use super::board::Board;
 use super::disk::{self, DiskError};
+use super::folders::{self, FolderError};
 use crate::home::{HomeError, Profile};
 use crate::machine::{Cause, Platform};
 use crate::settings::{GIB, Settings};
@@ -40,6 +41,9 @@ pub enum PrepareError {
     /// The system gives no random numbers.
     #[error("The system gives no random numbers for the boot secret: {0}")]
     Random(getrandom::Error),
+    /// A folder that is to be shared.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
     /// Directories.
     #[error(transparent)]
     Home(#[from] HomeError),
@@ -112,7 +116,7 @@ pub fn prepare(
             },
         ],
         network: None,
-        folders: None,
+        folders: folders::device(&shares, settings.cpus)?,
         console: ConsoleSink { path: profile.console_log(), max_bytes: 4 << 20 },
         runtime_dir: profile.runtime_dir().to_owned(),
         no_doorbell: false,

@@ -25,7 +25,7 @@ use super::fault::Fault;
 use super::hello::{Events, Welcome};
 use super::memory::Memory;
 use super::wish::{How, Inbox};
-use super::{clock, console::ConsoleTail, patience::Patience, shutdown, timeline, trust};
+use super::{clock, console::ConsoleTail, folders, patience::Patience, shutdown, timeline, trust};
 use crate::control::Phase;
 use crate::forward::{Forwarding, List, Rules};
 use crate::home::Profile;
@@ -142,6 +142,7 @@ impl Lifecycle<'_> {
             data_disk_blank,
             network: network.as_ref().map(Network::welcome),
             engine,
+            folders: folders::welcome(&shares),
             certificates,
         };
         self.board.stage("machine", "starting the machine");
