@@ -172,7 +172,8 @@ fn h9_paths_of_the_machine_itself_stay_as_they_are() {
 #[test]
 fn h10_lighters_own_files_are_refused_but_for_the_engines_socket() {
     let links = [("/home/me/link", "/home/me/.lighter"), ("/srv/deep", "/home/me/.lighter/default")];
-    let world = World::of(Drawn::new(HostKind::Unix, &HOME, &links), Some(&["~:w", "/srv"])).unwrap();
+    let folders = [&HOME[..], &["/home/me/.lighter/default"]].concat();
+    let world = World::of(Drawn::new(HostKind::Unix, &folders, &links), Some(&["~:w", "/srv"])).unwrap();
     for path in [
         "/home/me/.lighter",
         "/home/me/.lighter/default/data.img",
@@ -253,7 +254,7 @@ fn h9_a_folder_behind_a_link_is_known_by_both_names() {
 
 #[test]
 fn h9_windows_folders_are_found_by_every_spelling() {
-    let folders = ["C:\\Users\\me", "C:\\Users\\me\\src", "D:\\"];
+    let folders = ["C:\\Users\\me", "C:\\Users\\me\\src", "D:\\", "E:\\x"];
     let links = [("C:\\USERS", "C:\\Users"), ("C:\\Users\\me\\out", "E:\\x")];
     let world = World::of(Drawn::new(HostKind::Windows, &folders, &links), Some(&["~:w", "D:\\"])).unwrap();
     assert_eq!(world.places(), [("/d", false), ("/c/Users/me", true)]);
