@@ -8,6 +8,7 @@
 //! ```
 
 mod errno;
+pub mod foreign;
 pub mod fuse;
 mod handles;
 pub mod host;
