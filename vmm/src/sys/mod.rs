@@ -12,6 +12,15 @@ pub(crate) mod event;
 mod linux;
 #[cfg(target_os = "linux")]
 mod linux_fs;
+#[cfg(target_os = "macos")]
+mod mac_fs;
+// Of the backends for other systems, what does not depend on one; tested on all.
+#[cfg(any(test, not(target_os = "linux")))]
+mod owners;
+#[cfg(any(test, not(target_os = "linux")))]
+mod rows;
+#[cfg(any(test, not(target_os = "linux")))]
+mod transfer;
 #[cfg(unix)]
 mod unix;
 #[cfg(windows)]
@@ -21,6 +30,8 @@ mod windows;
 pub(crate) use linux::HOLES;
 #[cfg(target_os = "linux")]
 pub use linux_fs::LinuxFs as NativeFs;
+#[cfg(target_os = "macos")]
+pub use mac_fs::MacFs as NativeFs;
 #[cfg(unix)]
 pub(crate) use unix::{read_at, write_at};
 #[cfg(windows)]
