@@ -25,6 +25,8 @@ mod transfer;
 mod unix;
 #[cfg(windows)]
 mod windows;
+#[cfg(windows)]
+mod windows_fs;
 
 #[cfg(target_os = "linux")]
 pub(crate) use linux::HOLES;
@@ -36,6 +38,8 @@ pub use mac_fs::MacFs as NativeFs;
 pub(crate) use unix::{read_at, write_at};
 #[cfg(windows)]
 pub(crate) use windows::{read_at, write_at};
+#[cfg(windows)]
+pub use windows_fs::WindowsFs as NativeFs;
 
 /// Space that a file takes on the host, in bytes, where the system says.
 #[cfg(test)]
@@ -57,3 +61,6 @@ pub(crate) struct Holes {
 /// macOS and Windows can, but with rules on alignment and sparse files of their own; not before crash tests have run there.
 #[cfg(not(target_os = "linux"))]
 pub(crate) const HOLES: Option<Holes> = None;
+
+#[cfg(test)]
+mod tests;
