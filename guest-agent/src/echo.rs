@@ -4,7 +4,7 @@
 //! ```text
 //!   made      ─► mknod, mkdir or symlink ──(is there already)──► renew, and again
 //!   removed   ─► unlink or rmdir ──────────(is not there)──────► renew, and again
-//!   renamed   ─► rename ──(old name is not there)──► made
+//!   renamed   ─► rename ───────────────────(is not there)──► renew, and again
 //!   content   ─► open for writing, write a byte, close
 //!   attributes ─► chmod
 //! ```
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use lighter_protocol::{EntryKind, Place, Raise, Raised, Reply};
 use rustix::fs::{
-    AtFlags, Dir, FileType, Mode, OFlags, RenameFlags, ResolveFlags, mkdirat, mknodat, openat2, renameat_with,
+    AtFlags, Dir, FileType, Mode, OFlags, RenameFlags, ResolveFlags, mkdirat, mknodat, openat, openat2, renameat_with,
     symlinkat, unlinkat,
 };
 use rustix::io::Errno;
@@ -64,7 +64,8 @@ fn echo(root: &OwnedFd, raise: &Raise) -> Outcome<()> {
         }
         Raise::Renamed { from, to } => {
             let (source, target) = (folder(root, from)?, folder(root, to)?);
-            renameat_with(&source, name(from)?, &target, name(to)?, RenameFlags::empty())
+            let rename = || renameat_with(&source, name(from)?, &target, name(to)?, RenameFlags::empty());
+            again_if(rename, Errno::NOENT, || renew(&source))
         }
         Raise::Content { at } => {
             let flags = OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOFOLLOW;
@@ -103,7 +104,8 @@ fn again_if(act: impl Fn() -> Outcome<()>, cached: Errno, renew: impl FnOnce() -
 }
 
 fn renew(folder: &OwnedFd) -> Outcome<()> {
-    Dir::read_from(folder)?.try_for_each(|entry| entry.map(drop))
+    let list = openat(folder, c".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    Dir::new(list)?.try_for_each(|entry| entry.map(drop))
 }
 
 /// A folder of the host's. What opens it makes no event.

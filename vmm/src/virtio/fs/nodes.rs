@@ -255,6 +255,25 @@ impl<N> Nodes<N> {
         Some((id, kind))
     }
 
+    /// The guest is told of a node once more.
+    pub fn tell_again(&mut self, id: u64) {
+        if let Some(node) = self.known.get_mut(&id) {
+            node.lookups += 1;
+        }
+    }
+
+    /// If `name` in `folder` is, or was, on the way down to `end`: which node it is.
+    pub fn step_towards(&self, end: u64, folder: u64, name: Name) -> Option<(u64, Identity)> {
+        let mut at = end;
+        loop {
+            let node = self.known.get(&at)?;
+            if node.parent == folder && *node.name == *name.bytes() {
+                return Some((at, node.identity));
+            }
+            at = node.parent;
+        }
+    }
+
     /// A node for what there is no more and the guest did not know: nothing finds it.
     pub fn ghost(&mut self, folder: u64, name: &[u8], kind: Kind, share: &Arc<Share<N>>) -> u64 {
         let identity = Identity { device: u64::MAX, inode: self.next, birth: 0 };

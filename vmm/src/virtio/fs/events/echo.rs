@@ -11,7 +11,7 @@ use crate::virtio::fs::errno::Errno;
 use crate::virtio::fs::fuse::numbers::open;
 use crate::virtio::fs::fuse::reply::{Found, Listing, Payload};
 use crate::virtio::fs::fuse::request::{Header, Operation};
-use crate::virtio::fs::host::{Entry, HostFs, Kind};
+use crate::virtio::fs::host::{Attributes, Entry, HostFs, Identity, Kind, Time};
 use crate::virtio::fs::name::Name;
 use crate::virtio::fs::server::{Answer, Server, done};
 
@@ -40,8 +40,9 @@ impl<H: HostFs> Server<H> {
                 Raise::Removed { at: place(at)?, kind: entry_kind(kind) }
             }
             Happening::Renamed(from, to) => Raise::Renamed { from: place(from)?, to: place(to)? },
-            Happening::Content(at) => Raise::Content { at: place(at)? },
-            Happening::Attributes(at) => Raise::Attributes { at: place(at)? },
+            // What has gone again meanwhile has its own happening; asking for it would only make the kernel remember that it is not there.
+            Happening::Content(at) => self.kind_at(at).and_then(|_| Some(Raise::Content { at: place(at)? }))?,
+            Happening::Attributes(at) => self.kind_at(at).and_then(|_| Some(Raise::Attributes { at: place(at)? }))?,
         };
         *self.armed.lock().unwrap_or_else(PoisonError::into_inner) = Some(happening.clone());
         Some(raise)
@@ -93,7 +94,7 @@ impl<H: HostFs> Server<H> {
                 } else if is(to, header.node, *name) {
                     Some(self.replaced(from, to))
                 } else {
-                    None
+                    self.gone_on_the_way(header.node, *name, &armed)
                 }
             }
             (Operation::Rename { name, new_folder, new_name, .. }, Happening::Renamed(from, to))
@@ -102,6 +103,8 @@ impl<H: HostFs> Server<H> {
                 self.moved(to);
                 Some(done())
             }
+            // The folder in question may be gone as well.
+            (Operation::Lookup { name }, armed) => self.gone_on_the_way(header.node, *name, armed),
             (Operation::ReadDirPlus(what), _) => {
                 Some(if what.offset == 0 { self.renewed(&armed, what.size as usize) } else { done() })
             }
@@ -111,23 +114,43 @@ impl<H: HostFs> Server<H> {
 
     /// What was there, for the guest to remove: as the guest knew it, or nobody's.
     fn ghost(&self, at: &At, kind: Kind) -> Option<Payload> {
-        let place = self.place(at.folder).ok()?;
-        let mut nodes = self.nodes();
-        let (node, kind) = nodes
-            .told_child(at.folder, &at.name)
-            .unwrap_or_else(|| (nodes.ghost(at.folder, &at.name, kind, &place.share), kind));
-        drop(nodes);
-        let attributes = ghost_attributes(kind);
-        Some(Payload::entry(Found { node, shown: Some(self.shown(&attributes)), lifetime: STEADY }))
+        let (node, attributes, lifetime) = self.ghost_entry(at, kind)?;
+        Some(Payload::entry(Found { node, shown: Some(self.shown(&attributes)), lifetime }))
+    }
+
+    /// A folder that is there no more, but on the way to what is armed, as the guest knew it.
+    fn gone_on_the_way(&self, folder: u64, name: Name, armed: &Happening) -> Option<Answer> {
+        let ends = match armed {
+            Happening::Made(at, _) | Happening::Removed(at, _) | Happening::Content(at) | Happening::Attributes(at) => {
+                [Some(at.folder), None]
+            }
+            Happening::Renamed(from, to) => [Some(from.folder), Some(to.folder)],
+        };
+        let (node, identity) = {
+            let nodes = self.nodes();
+            ends.into_iter().flatten().find_map(|end| nodes.step_towards(end, folder, name))?
+        };
+        let there = self.place(folder).and_then(|place| self.host().look_up(&place.held, name));
+        if there.is_ok_and(|attributes| attributes.identity == identity) {
+            return None;
+        }
+        self.nodes().tell_again(node);
+        let attributes = ghost_attributes(Kind::Folder);
+        let found = Found { node, shown: Some(self.shown(&attributes)), lifetime: Duration::ZERO };
+        Some(Answer::Payload(Payload::entry(found)))
     }
 
     /// What is now at `to`, told under the name that it had.
     fn at_its_old_place(&self, to: &At) -> Option<Payload> {
+        let (node, attributes, lifetime) = self.moved_entry(to)?;
+        Some(Payload::entry(Found { node, shown: Some(self.shown(&attributes)), lifetime }))
+    }
+
+    fn moved_entry(&self, to: &At) -> Option<(u64, Attributes, Duration)> {
         let (place, name) = (self.place(to.folder).ok()?, Name::new(&to.name).ok()?);
         let attributes = self.host().look_up(&place.held, name).ok()?;
         let node = self.nodes().told(attributes.identity, &place.share);
-        let node = node.unwrap_or_else(|| self.tell(&place, name, &attributes));
-        Some(Payload::entry(Found { node, shown: Some(self.shown(&attributes)), lifetime: STEADY }))
+        Some((node.unwrap_or_else(|| self.tell(&place, name, &attributes)), attributes, STEADY))
     }
 
     /// What was at `to` before, for the guest to replace.
@@ -157,7 +180,8 @@ impl<H: HostFs> Server<H> {
         let (at, payload) = match armed {
             Happening::Made(at, _) => (at, self.known_entry(at)),
             Happening::Removed(at, kind) => (at, self.ghost_entry(at, *kind)),
-            Happening::Renamed(..) | Happening::Content(_) | Happening::Attributes(_) => return done(),
+            Happening::Renamed(from, to) => (from, self.moved_entry(to)),
+            Happening::Content(_) | Happening::Attributes(_) => return done(),
         };
         if let Some((node, attributes, lifetime)) = payload
             && listing.fits(&at.name, true)
@@ -169,18 +193,18 @@ impl<H: HostFs> Server<H> {
         Answer::Payload(listing.done())
     }
 
-    fn known_entry(&self, at: &At) -> Option<(u64, crate::virtio::fs::host::Attributes, Duration)> {
+    fn known_entry(&self, at: &At) -> Option<(u64, Attributes, Duration)> {
         let (place, name) = (self.place(at.folder).ok()?, Name::new(&at.name).ok()?);
         let attributes = self.host().look_up(&place.held, name).ok()?;
         Some((self.tell(&place, name, &attributes), attributes, Duration::ZERO))
     }
 
-    fn ghost_entry(&self, at: &At, kind: Kind) -> Option<(u64, crate::virtio::fs::host::Attributes, Duration)> {
-        let place = self.place(at.folder).ok()?;
+    fn ghost_entry(&self, at: &At, kind: Kind) -> Option<(u64, Attributes, Duration)> {
         let mut nodes = self.nodes();
+        let share = nodes.share(at.folder).ok()?;
         let (node, kind) = nodes
             .told_child(at.folder, &at.name)
-            .unwrap_or_else(|| (nodes.ghost(at.folder, &at.name, kind, &place.share), kind));
+            .unwrap_or_else(|| (nodes.ghost(at.folder, &at.name, kind, &share), kind));
         Some((node, ghost_attributes(kind), STEADY))
     }
 }
@@ -195,8 +219,7 @@ fn entry_kind(kind: Kind) -> EntryKind {
 }
 
 /// Of what is there no more.
-fn ghost_attributes(kind: Kind) -> crate::virtio::fs::host::Attributes {
-    use crate::virtio::fs::host::{Attributes, Identity, Time};
+fn ghost_attributes(kind: Kind) -> Attributes {
     let time = Time::default();
     Attributes {
         identity: Identity { device: u64::MAX, inode: u64::MAX, birth: 0 },

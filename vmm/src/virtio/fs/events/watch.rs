@@ -71,9 +71,7 @@ impl<N: Send + Sync + 'static> Watch<N> {
 type Started<N> = (Arc<Watch<N>>, channel::Receiver<Happening>);
 
 /// Starts both threads; `None` if this host reports no changes. What happens comes out of the channel.
-pub fn start<H: HostFs>(
-    server: &Arc<Server<H>>,
-) -> io::Result<Option<Started<H::Node>>> {
+pub fn start<H: HostFs>(server: &Arc<Server<H>>) -> io::Result<Option<Started<H::Node>>> {
     let Some(watching) = server.host().watching() else { return Ok(None) };
     let (wishes, wished) = mpsc::channel();
     let watch = Arc::new(Watch {
@@ -167,7 +165,9 @@ fn others<H: HostFs>(server: &Server<H>, watch: &Watch<H::Node>, seen: Vec<Seen>
                 }
             },
             Sight::Content | Sight::Attributes => {
-                if !server.node_at(&at).is_some_and(|node| watch.own.is_node(node)) {
+                // What is there no more has its own report.
+                let theirs = server.there(&at).is_some_and(|node| !node.is_some_and(|node| watch.own.is_node(node)));
+                if theirs {
                     let content = matches!(sight, Sight::Content);
                     let happening = if content { Happening::Content(at) } else { Happening::Attributes(at) };
                     // A program that writes in many small pieces is reported for each.
@@ -188,10 +188,10 @@ impl<H: HostFs> Server<H> {
         self.hold(folder)
     }
 
-    /// The node that the guest knows for what is there now.
-    pub(super) fn node_at(&self, at: &At) -> Option<u64> {
+    /// What is there now; and the guest's node for it, if it knows one.
+    fn there(&self, at: &At) -> Option<Option<u64>> {
         let (folder, name) = (self.place(at.folder).ok()?, Name::new(&at.name).ok()?);
         let identity = self.host().look_up(&folder.held, name).ok()?.identity;
-        self.nodes().known_as(identity, &folder.share)
+        Some(self.nodes().known_as(identity, &folder.share))
     }
 }

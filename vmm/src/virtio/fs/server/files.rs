@@ -31,6 +31,7 @@ impl<H: HostFs> Server<H> {
 
     pub(super) fn create(&self, header: &Header, name: Name, flags: u32, mode: u32, drop_set_id: bool) -> Outcome {
         let (access, place) = (access(flags), self.hold_to_change(header.node)?);
+        self.did_entry(place.id, name);
         let (mut attributes, file) = self.host.create(&place.held, name, access, maker(header, mode))?;
         if drop_set_id && access.truncate && attributes.mode & 0o6000 != 0 {
             let held = self.host.hold(&place.held, name)?;

@@ -80,6 +80,7 @@ impl<H: HostFs> Server<H> {
         make: impl FnOnce(&H::Node, Maker) -> Result<Attributes, Errno>,
     ) -> Outcome {
         let place = self.hold_to_change(header.node)?;
+        self.did_entry(place.id, name);
         let attributes = make(&place.held, maker(header, mode))?;
         self.did_entry(place.id, name);
         Ok(Answer::Payload(self.entry(&place, name, &attributes)))
@@ -88,6 +89,7 @@ impl<H: HostFs> Server<H> {
     pub(super) fn link(&self, node: u64, folder: u64, name: Name) -> Outcome {
         let (linked, place) = (self.hold_to_change(node)?, self.hold_to_change(folder)?);
         same_share(&linked, &place)?;
+        self.did_entry(place.id, name);
         let attributes = self.host.link(&linked.held, &place.held, name)?;
         self.did_entry(place.id, name);
         self.did_node(node);
