@@ -6,7 +6,9 @@ use std::path::Path;
 use lighter_protocol::{Event, paths};
 
 use crate::host::{self, Host, Orders};
-use crate::{Guest, cgroup, clock, data_disk, disks, engine, fatal, mounts, network, publish, reaper, settings};
+use crate::{
+    Guest, cgroup, clock, data_disk, disks, engine, fatal, folders, mounts, network, publish, reaper, settings,
+};
 
 /// What a failed stage says.
 type Failure = Box<dyn Error>;
@@ -25,6 +27,8 @@ pub fn boot() -> Guest {
     let reaper = stage("reaper", reaper::Reaper::start());
     stage("data", data(&reaper, &host, &orders));
     host.stage("data");
+    // After everything that is the machine's own, and before containers that are started again.
+    folders::mount_all(&orders.boot.folders);
     // Before dockerd, which publishes the ports of containers that it restarts.
     stage("ports", publish::serve(secret));
     let engine = stage("engine", engine::Engine::start(&reaper, &host, &orders));

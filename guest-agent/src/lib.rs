@@ -18,6 +18,8 @@ pub mod clock;
 pub mod data_disk;
 /// Disks by serial number.
 pub mod disks;
+/// The host's folders.
+pub mod folders;
 /// The event channel to the host.
 pub mod host;
 /// What is mounted where.

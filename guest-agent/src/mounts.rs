@@ -25,6 +25,8 @@ const PRIVATE: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV).union(Mo
 const ENGINE: [&str; 3] = ["/var/lib/docker", "/var/lib/containerd", "/run/docker"];
 /// Where the root waits until it takes the initramfs' place.
 const NEW_ROOT: &str = "/root";
+/// Where the image is mounted in the initramfs until its folders are in the root.
+const IMAGE: &str = "/image";
 
 /// What the kernel offers, inside the initramfs.
 pub fn kernel() -> Result<(), MountError> {
@@ -33,13 +35,19 @@ pub fn kernel() -> Result<(), MountError> {
     fresh("devtmpfs", "/dev", MountFlags::NOSUID, Some(c"mode=0755"))
 }
 
-/// Mounts the read-only root from `device` and makes it `/`. The initramfs stays below it, with nothing but this running
+/// Makes a root of the read-only image on `device`, and that `/`. The initramfs stays below it, with nothing but this running
 /// program in it.
+///
+/// The root itself is a file system in memory, with the image's folders mounted in it: so there can be a place for a folder of
+/// the host whatever its path begins with, and still nothing of the image can be written to.
 pub fn switch_root(device: &Path) -> Result<(), MountError> {
-    make_directory(NEW_ROOT)?;
     let error = |source| MountError { what: device.display().to_string(), target: "/".into(), source };
-    mount(device, NEW_ROOT, "erofs", MountFlags::RDONLY | MountFlags::NOATIME, None::<&CStr>)
+    make_directory(IMAGE)?;
+    mount(device, IMAGE, "erofs", MountFlags::RDONLY | MountFlags::NOATIME, None::<&CStr>)
         .map_err(|errno| error(errno.into()))?;
+    fresh("tmpfs", NEW_ROOT, MountFlags::NOSUID | MountFlags::NODEV, Some(c"mode=0755,size=4m,nr_inodes=4096"))?;
+    furnish(Path::new(IMAGE), Path::new(NEW_ROOT))?;
+    unmount(IMAGE, UnmountFlags::DETACH).map_err(|errno| error(errno.into()))?;
     for kernel in ["proc", "sys", "dev"] {
         mount_move(format!("/{kernel}"), format!("{NEW_ROOT}/{kernel}")).map_err(|errno| error(errno.into()))?;
     }
@@ -52,6 +60,31 @@ pub fn switch_root(device: &Path) -> Result<(), MountError> {
         mount_change("/", MountPropagationFlags::SHARED | MountPropagationFlags::REC)
     };
     enter().map_err(|errno: rustix::io::Errno| error(errno.into()))
+}
+
+/// Puts everything of the image's top level into the root: links as they are, folders as mounts, and those in which there is
+/// nothing as folders, in which something will be mounted.
+fn furnish(image: &Path, root: &Path) -> Result<(), MountError> {
+    let error = |target: &Path| {
+        let target = target.display().to_string();
+        move |source| MountError { what: "the image's top level".into(), target, source }
+    };
+    for entry in fs::read_dir(image).map_err(error(image))? {
+        let entry = entry.map_err(error(image))?;
+        let (from, to) = (entry.path(), root.join(entry.file_name()));
+        let metadata = entry.metadata().map_err(error(&from))?;
+        if metadata.is_symlink() {
+            let target = fs::read_link(&from).map_err(error(&from))?;
+            std::os::unix::fs::symlink(target, &to).map_err(error(&to))?;
+            continue;
+        }
+        fs::create_dir(&to).map_err(error(&to))?;
+        fs::set_permissions(&to, metadata.permissions()).map_err(error(&to))?;
+        if fs::read_dir(&from).map_err(error(&from))?.next().is_some() {
+            mount_bind(&from, &to).map_err(|errno| error(&to)(errno.into()))?;
+        }
+    }
+    Ok(())
 }
 
 /// File systems in memory, and what programs expect under `/dev` and `/sys`.

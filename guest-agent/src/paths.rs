@@ -14,6 +14,8 @@ pub const CONTAINERD_SOCKET: &str = "/run/containerd/containerd.sock";
 pub const CONTAINERD_CONFIG: &str = "/run/containerd/config.toml";
 /// On the data disk: the demo image has been loaded once, and may have been removed since.
 pub const DEMO_MARK: &str = "/data/lighter/demo-loaded";
+/// Where the host's folders come from, each under the name that the host gave it; open to root only.
+pub const FOLDERS: &str = "/run/lighter/folders";
 /// What dockerd runs for each published port: a link to the agent, which tells by that name what it is to be.
 pub const DOCKER_PROXY: &str = "/run/lighter/docker-proxy";
 /// Where that program asks the agent.

@@ -37,6 +37,7 @@ pub fn shut_down(guest: &Guest, grace_seconds: u32) {
     end_processes(&guest.reaper);
     let (done, unmounted) = std::sync::mpsc::channel();
     fatal::within(UNMOUNT, move || {
+        // What programs wrote to folders of the host through mapped memory reaches them here, too.
         rustix::fs::sync();
         let _nobody_waits_any_more = done.send(mounts::release(Path::new(paths::DATA)));
     });

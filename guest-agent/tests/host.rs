@@ -21,6 +21,7 @@ fn greeted() -> (Host, UnixStream) {
         hostname: "guest".into(),
         data_disk_blank: false,
         network: None,
+        folders: Vec::new(),
         engine: EngineSettings { certificate_frames: 2, ..EngineSettings::default() },
     };
     ours.write_all(&wire::encode(&boot).unwrap()).unwrap();

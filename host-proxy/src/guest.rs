@@ -6,6 +6,7 @@ use std::{future::Future, io, pin::Pin, sync::Arc};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::docker::known::Known;
+use crate::shares::Shares;
 
 /// A two-way byte stream with half-close: `poll_shutdown` ends the sending side only, a read of 0 bytes is the peer's
 /// end of sending, and a reset is an error. Written bytes must move on by themselves: nobody calls `poll_flush`.
@@ -37,5 +38,14 @@ pub trait GuestDialer: Send + Sync + 'static {
     /// Paths on this computer under which clients reach this engine's API.
     fn own_sockets(&self) -> &[String] {
         &[]
+    }
+
+    /// Which folders of this computer the machine's containers may see, waiting for the machine and starting one as
+    /// [`GuestDialer::dial`] does.
+    ///
+    /// # Errors
+    /// As those of [`GuestDialer::dial`].
+    fn shares(&self) -> BoxFuture<'_, io::Result<Arc<Shares>>> {
+        Box::pin(async { Ok(Arc::new(Shares::none())) })
     }
 }

@@ -193,6 +193,10 @@ impl Profile {
     pub fn name(&self) -> &ProfileName {
         &self.name
     }
+    /// `$LIGHTER_HOME`.
+    pub fn home(&self) -> &Path {
+        &self.root
+    }
     /// Its directory.
     pub fn dir(&self) -> &Path {
         &self.dir

@@ -36,5 +36,7 @@ pub mod platform;
 pub mod replace;
 /// `config.toml` and flags.
 pub mod settings;
+/// Folders of this computer in containers.
+pub mod shares;
 /// What differs by operating system.
 pub mod sys;

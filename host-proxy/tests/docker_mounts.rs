@@ -1,5 +1,5 @@
 //! The Docker API proxy and requests that name paths of the host: looked at whole before dockerd sees any of them, then
-//! passed on untouched, or refused (catalogue H9–H11).
+//! passed on untouched or with the machine's path in its place, or refused (catalogue H9–H11).
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod stand_in;
@@ -7,6 +7,8 @@ mod stand_in;
 use std::time::Duration;
 
 use lighter::docker::mounts::MAX_BODY;
+use lighter::settings::{Host, Settings, Wishes};
+use lighter::shares::Shares;
 use serde_json::{Value, json};
 use stand_in::{
     End, Machine, OWN_SOCKET, soon,
@@ -55,10 +57,10 @@ async fn passes(request: &str) {
 #[tokio::test]
 async fn h9_bodies_of_every_kind_and_framing_pass_byte_for_byte() {
     let odd = "{ \"n\":1.0e+2,\r\n\"Image\":\"i\",\"Unknown\":{\"x\":[1,{}]},\"Labels\":{\"a\":\"1\",\"a\":\"2\"},\
-        \"hostconfig\":{\"binds\":[\"cache:/c\",\"\\u002fsrc:/s:ro\",\"~:/h\"],\"Tmpfs\":{\"/t\":\"\"},\
-        \"VolumesFrom\":[\"o\"],\"Mounts\":[{\"Type\":\"bind\",\"Source\":\"/a\",\"Target\":\"/b\"}]} }\n";
-    let volume = r#"{"Name":"v","Driver":"local","DriverOpts":{"type":"none","o":"bind","device":"/../x"}}"#;
-    let service = r#"{"TaskTemplate":{"ContainerSpec":{"Mounts":[{"Type":"bind","Source":"/x"}]}}}"#;
+        \"hostconfig\":{\"binds\":[\"cache:/c\",\"\\u002frun:/s:ro\",\"~:/h\"],\"Tmpfs\":{\"/t\":\"\"},\
+        \"VolumesFrom\":[\"o\"],\"Mounts\":[{\"Type\":\"bind\",\"Source\":\"/dev/shm\",\"Target\":\"/b\"}]} }\n";
+    let volume = r#"{"Name":"v","Driver":"local","DriverOpts":{"type":"none","o":"bind","device":"/run/x"}}"#;
+    let service = r#"{"TaskTemplate":{"ContainerSpec":{"Mounts":[{"Type":"bind","Source":"/proc"}]}}}"#;
     for (path, body) in [
         ("/v1.45/containers/create?name=a", odd),
         ("/containers/create", odd),
@@ -131,7 +133,7 @@ async fn h9_a_body_beyond_the_limit_is_refused_before_it_is_read() {
         machine.assert_never_dialed_again();
     }
     // A large one that fits, pushed in before anybody reads an answer.
-    let env = json!({"Env": ["x".repeat(MAX_BODY - 100)], "HostConfig": {"Binds": ["/a:/b"]}});
+    let env = json!({"Env": ["x".repeat(MAX_BODY - 100)], "HostConfig": {"Binds": ["/run:/b"]}});
     passes(&create(&env)).await;
 }
 
@@ -139,7 +141,7 @@ async fn h9_a_body_beyond_the_limit_is_refused_before_it_is_read() {
 async fn h9_dockerd_hears_nothing_before_the_whole_body_is_there() {
     let mut machine = Machine::new();
     let (mut client, _served) = machine.client();
-    let request = create(&json!({"Image": "i", "HostConfig": {"Binds": ["/a:/b"]}}));
+    let request = create(&json!({"Image": "i", "HostConfig": {"Binds": ["/run:/b"]}}));
     for byte in request.bytes() {
         machine.assert_never_dialed_again();
         client.send([byte]).await;
@@ -211,22 +213,97 @@ async fn h8_a_client_that_waits_for_its_100_is_told_to_send_what_is_held() {
     exchange(&mut client, &mut engine, GET, OK).await;
 }
 
-/// Nothing of the host is shared, so that no path, however precious on the host, means anything but the guest's own; but for the
-/// engine's socket, which is dockerd's.
+/// Every place in which a path can stand, with this one in it.
+fn everywhere(path: &str) -> [String; 3] {
+    let device = json!({"type": "none", "o": "bind", "device": path});
+    [
+        create(&json!({"HostConfig": {"Binds": [format!("{path}:/x")]}})),
+        create(&json!({"HostConfig": {"Mounts": [{"Type": "bind", "Source": path, "Target": "/y"}]}})),
+        post("/volumes/create", &json!({"DriverOpts": device}).to_string()),
+    ]
+}
+
+/// Whoever looks after the engine means the engine's machine by them.
 #[tokio::test]
-async fn h10_the_hosts_own_paths_are_the_guests_and_pass_unchanged() {
-    let home = std::env::temp_dir().join(".lighter/default");
-    let ours = ["docker.sock", "data.img", "config.toml", ""].map(|name| home.join(name).display().to_string());
-    let others = ["/", "/proc", "/dev/kvm", "/run/user/1000/ssh-agent.sock", "/var/run/docker.sock", "/nowhere/at/all"];
-    for path in ours.iter().map(String::as_str).filter(|path| path.starts_with('/')).chain(others) {
-        let device = json!({"type": "none", "o": "bind", "device": path});
-        passes(&create(&json!({"HostConfig": {
-            "Binds": [format!("{path}:/x")],
-            "Mounts": [{"Type": "bind", "Source": path, "Target": "/y"}],
-            "Devices": [{"PathOnHost": path, "PathInContainer": "/z", "CgroupPermissions": "rwm"}],
-        }})))
-        .await;
-        passes(&post("/volumes/create", &json!({"DriverOpts": device}).to_string())).await;
+async fn h9_paths_of_the_machine_itself_pass_unchanged() {
+    let own = ["/", "/proc", "/dev/kvm", "/run/user/1000/ssh-agent.sock", "/var/run/docker.sock", "/var/lib/docker"];
+    for path in own {
+        for request in everywhere(path) {
+            passes(&request).await;
+        }
+    }
+    // A device is no folder, and none of this computer's is given to the machine.
+    let device = json!({"PathOnHost": "/nowhere", "PathInContainer": "/z", "CgroupPermissions": "rwm"});
+    passes(&create(&json!({"HostConfig": {"Devices": [device]}}))).await;
+}
+
+#[tokio::test]
+async fn h9_folders_that_are_not_shared_are_refused_by_name() {
+    for path in ["/nowhere/at/all", "/etc", "/home", "/../etc", "/proc/../srv/x"] {
+        for request in everywhere(path) {
+            let message = refused(&request).await;
+            for words in [&format!("{path:?} is on this computer, which shares no folder with containers"), "`mounts`"]
+            {
+                assert!(message.contains(words), "{message}");
+            }
+        }
+    }
+}
+
+/// Shares of this computer, whose own files are in a folder beside.
+fn sharing(mounts: &[String], ours: &std::path::Path) -> Machine {
+    let wishes = Wishes { mounts: Some(mounts.to_vec()), ..Wishes::default() };
+    let settings = Settings::new(&wishes, Host::here(), std::path::Path::new("config.toml")).unwrap();
+    Machine::sharing(Shares::from_settings(&settings, ours).unwrap())
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn h9_folders_that_are_shared_become_the_machines_paths_of_them() {
+    let dir = tempfile::tempdir_in("/tmp").unwrap();
+    let root = dir.path().canonicalize().unwrap();
+    std::fs::create_dir_all(root.join("src/deep")).unwrap();
+    std::os::unix::fs::symlink("src/deep", root.join("link")).unwrap();
+    let root = root.to_str().unwrap();
+    let at = if root.starts_with("/tmp") { format!("/mnt/host{root}") } else { root.to_owned() };
+    for (path, meant) in [("src", "src"), ("src/not/yet", "src/not/yet"), ("link/x", "src/deep/x"), ("a/../src", "src")]
+    {
+        let asked = everywhere(&format!("{root}/{path}"));
+        for (request, wanted) in asked.iter().zip(everywhere(&format!("{at}/{meant}"))) {
+            let mut machine = sharing(&[format!("{root}:w")], std::path::Path::new("/nonexistent"));
+            let (mut client, _served) = machine.client();
+            client.send(request).await;
+            let mut engine = machine.engine().await;
+            let head = engine.head().await;
+            let body = wanted.split_once("\r\n\r\n").unwrap().1;
+            assert!(head.to_lowercase().contains(&format!("content-length: {}", body.len())), "{head}");
+            engine.expect(body).await;
+            engine.send(OK).await;
+            client.expect(OK).await;
+        }
+    }
+}
+
+/// A container could break the machine with them, and take over this computer's docker by the control socket.
+#[cfg(unix)]
+#[tokio::test]
+async fn h10_lighters_own_files_are_refused_in_a_share_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().canonicalize().unwrap();
+    let ours = root.join(".lighter");
+    std::fs::create_dir_all(ours.join("default")).unwrap();
+    std::os::unix::fs::symlink(".lighter", root.join("link")).unwrap();
+    let root = root.to_str().unwrap();
+    for path in [".lighter", ".lighter/default/data.img", "x/../.lighter/default/control.sock", "link/default"] {
+        for request in everywhere(&format!("{root}/{path}")) {
+            let mut machine = sharing(&[format!("{root}:w")], &ours);
+            let (mut client, _served) = machine.client();
+            client.send(request).await;
+            let (status, message) = refusal(&mut client).await;
+            assert_eq!(status, "HTTP/1.1 400 Bad Request");
+            assert!(message.contains(path) && message.contains("lighter's own files"), "{message}");
+            machine.assert_never_dialed_again();
+        }
     }
 }
 
@@ -235,7 +312,7 @@ async fn h10_the_hosts_own_paths_are_the_guests_and_pass_unchanged() {
 async fn h9_the_engines_own_socket_is_dockerds_in_the_machine() {
     let body = |path: &str| {
         format!(
-            "{{\"Image\":\"r\", \"n\": 1.50,\"HostConfig\":{{\"Binds\":[\"{path}:/var/run/docker.sock:rw\",\"{path}x:/y\"],\
+            "{{\"Image\":\"r\", \"n\": 1.50,\"HostConfig\":{{\"Binds\":[\"{path}:/var/run/docker.sock:rw\",\"/run{path}x:/y\"],\
              \"Mounts\":[{{\"Type\":\"bind\",\"Source\":\"{path}\",\"Target\":\"/s\"}}]}}}}"
         )
     };
@@ -250,10 +327,7 @@ async fn h9_the_engines_own_socket_is_dockerds_in_the_machine() {
     // As a path may be written, too.
     let odd = with_length.replace("/home/me/.lighter", "/home//me/./.lighter");
     let odd = odd.replace(&format!("{}\r\nX-C", ours.len()), &format!("{}\r\nX-C", ours.len() + 9));
-    let odd_want =
-        want.replace(&format!("{OWN_SOCKET}x"), &format!("{OWN_SOCKET}x").replace("/home/me/", "/home//me/./"));
-    let odd_want = odd_want.replace(&format!("Length: {}", theirs.len()), &format!("Length: {}", theirs.len() + 3));
-    for (request, want) in [(with_length, &want), (in_chunks, &want), (odd, &odd_want)] {
+    for (request, want) in [(with_length, &want), (in_chunks, &want), (odd, &want)] {
         let mut machine = Machine::new();
         let (mut client, _served) = machine.client();
         // What comes behind it, in the same packet, is the next request as ever.
@@ -316,7 +390,7 @@ async fn h11_ports_of_every_kind_reach_dockerd_and_its_complaint_comes_back() {
 async fn h9_a_held_request_hears_why_the_engine_cannot_be_reached() {
     let machine = Machine::unreachable("the machine is not running");
     let (mut client, _served): (End, _) = machine.client();
-    client.send(create(&json!({"HostConfig": {"Binds": ["/a:/b"]}}))).await;
+    client.send(create(&json!({"HostConfig": {"Binds": ["/run:/b"]}}))).await;
     let (status, message) = refusal(&mut client).await;
     assert!(status.contains("503") && message.contains("the machine is not running"), "{message}");
 }

@@ -57,6 +57,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<(MachineConfig, Dura
         cmdline: "console=hvc0 quiet panic=-1 reboot=k".into(),
         disks: Vec::new(),
         network: None,
+        folders: None,
         console: ConsoleSink { path: console, max_bytes: 4 << 20 },
         runtime_dir: std::env::temp_dir(),
         no_doorbell: false,

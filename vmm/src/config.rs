@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::path::PathBuf;
 
+use crate::virtio::fs::{Fs, NativeFs};
 use crate::virtio::net::Net;
 
 /// Which engine runs the guest's CPUs.
@@ -72,6 +73,8 @@ pub struct MachineConfig {
     pub disks: Vec<DiskConfig>,
     /// The network device, made together with the host's end of its link; without one the guest has no network.
     pub network: Option<Net>,
+    /// The device by which the guest sees folders of the host; without one it sees none.
+    pub folders: Option<Fs<NativeFs>>,
     /// Where console output goes.
     pub console: ConsoleSink,
     /// A directory (mode 0700) of this machine's own for sockets and short-lived files of the software engine.

@@ -34,7 +34,7 @@ mod slices;
 /// The first reason to end a machine.
 pub mod stop;
 /// What differs by operating system.
-pub mod sys;
+mod sys;
 /// vCPU threads and their end.
 pub mod vcpus;
 /// The virtio devices and their two transports.

@@ -18,6 +18,7 @@ use crate::hv;
 use crate::virtio::VirtioDevice;
 use crate::virtio::blk::{Block, Trouble};
 use crate::virtio::console::Console;
+use crate::virtio::fs::{Fs, NativeFs};
 use crate::virtio::net::Net;
 use crate::virtio::rng::Rng;
 use crate::virtio::vsock::{Vsock, VsockHandle};
@@ -43,7 +44,7 @@ impl Machine {
         check(&config)?;
         let engine_kind = config.engine;
         let trouble = Trouble::default();
-        let (mut devices, vsock) = devices(config.disks, config.network, &trouble)?;
+        let (mut devices, vsock) = devices(config.disks, config.network, config.folders, &trouble)?;
         let mut early_console = None;
         if engine_kind != EngineKind::Software {
             let console = Console::new(config.console.clone())
@@ -119,8 +120,13 @@ fn check(config: &MachineConfig) -> Result<(), StartError> {
 
 type Devices = (Vec<Box<dyn VirtioDevice>>, VsockHandle);
 
-/// The devices in the order in which the guest sees them: disks, vsock, rng, network. The console comes last.
-fn devices(disks: Vec<DiskConfig>, network: Option<Net>, trouble: &Trouble) -> Result<Devices, StartError> {
+/// The devices in the order in which the guest sees them: disks, vsock, rng, network, folders. The console comes last.
+fn devices(
+    disks: Vec<DiskConfig>,
+    network: Option<Net>,
+    folders: Option<Fs<NativeFs>>,
+    trouble: &Trouble,
+) -> Result<Devices, StartError> {
     let mut devices: Vec<Box<dyn VirtioDevice>> = Vec::new();
     for disk in disks {
         let block = Block::new(disk, trouble.clone())
@@ -131,6 +137,7 @@ fn devices(disks: Vec<DiskConfig>, network: Option<Net>, trouble: &Trouble) -> R
     devices.push(Box::new(vsock));
     devices.push(Box::new(Rng::new()));
     devices.extend(network.map(|net| Box::new(net) as Box<dyn VirtioDevice>));
+    devices.extend(folders.map(|fs| Box::new(fs) as Box<dyn VirtioDevice>));
     Ok((devices, handle))
 }
 
@@ -153,6 +160,7 @@ mod tests {
             cmdline: "quiet".into(),
             disks: vec![DiskConfig { file, path, read_only: true, serial: "root".into() }],
             network: None,
+            folders: None,
             console: ConsoleSink { path: place.path().join("console.log"), max_bytes: 1 << 20 },
             runtime_dir: place.path().into(),
             no_doorbell: false,

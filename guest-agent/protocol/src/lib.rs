@@ -26,5 +26,5 @@ pub mod publish;
 pub mod wire;
 
 pub use engine::{EngineSettings, Proxies};
-pub use message::{Boot, Event, GuestInfo, Hello, LogSource, Network, Reply, Request, Shell, VERSION};
+pub use message::{Boot, Event, GuestInfo, Hello, LogSource, Network, Reply, Request, SharedFolder, Shell, VERSION};
 pub use publish::{Port, Publish, Published, Transport};

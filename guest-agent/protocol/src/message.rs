@@ -40,6 +40,20 @@ pub struct Boot {
     /// How dockerd is to be set up.
     #[serde(default)]
     pub engine: EngineSettings,
+    /// Folders of the host, in the order in which they are to be mounted.
+    #[serde(default)]
+    pub folders: Vec<SharedFolder>,
+}
+
+/// A folder of the host that the guest mounts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SharedFolder {
+    /// Its name in the root of the file system with the tag [`crate::paths::FOLDERS_TAG`].
+    pub name: String,
+    /// Where the guest is to see it: an absolute path without `.` and `..`.
+    pub at: String,
+    /// Whether it may be written to. The host holds to that by itself, too.
+    pub writable: bool,
 }
 
 /// The guest's one network interface. The agent sets all of it itself, so no machine waits for DHCP or for router

@@ -10,6 +10,8 @@ pub const ROOT_SERIAL: &str = "lighter-root";
 pub const DATA_SERIAL: &str = "lighter-data";
 /// Volume label that a data disk gets when the agent formats it.
 pub const DATA_LABEL: &str = "lighter-data";
+/// Tag of the file system in which the host's folders are.
+pub const FOLDERS_TAG: &str = "lighter";
 /// Where the data disk is mounted.
 pub const DATA: &str = "/data";
 /// dockerd's socket inside the guest.

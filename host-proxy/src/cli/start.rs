@@ -15,7 +15,8 @@ use crate::daemon::{Begin, Daemon, disk, log::Log};
 use crate::lock::{self, Lock};
 use crate::machine::Platform;
 use crate::settings::proxy::ProxyWords;
-use crate::settings::{self, Engine, Host, Settings, Wishes};
+use crate::settings::{self, Engine, Host, Settings, Wishes, mounts};
+use crate::shares::Shares;
 use crate::sys::endpoint::Inherited;
 use crate::sys::process::{self, StopSignals};
 
@@ -57,12 +58,22 @@ pub struct Sizes {
     /// Who runs the CPUs.
     #[arg(long)]
     engine: Option<Engine>,
+    /// A folder that containers may see, and with `:w` write; give it again for more, `none` for no folder at all.
+    #[arg(long = "mount", value_name = "PATH[:w]", value_parser = mounts::flag, value_hint = clap::ValueHint::DirPath)]
+    mounts: Vec<String>,
 }
 
 impl Sizes {
     /// As wishes.
     pub fn wishes(&self) -> Wishes {
-        Wishes { cpus: self.cpus, memory: self.memory, disk: self.disk, engine: self.engine, ..Wishes::default() }
+        Wishes {
+            cpus: self.cpus,
+            memory: self.memory,
+            disk: self.disk,
+            engine: self.engine,
+            mounts: mounts::of_flags(&self.mounts),
+            ..Wishes::default()
+        }
     }
 
     /// As arguments for another process.
@@ -75,6 +86,7 @@ impl Sizes {
         ]
         .into_iter()
         .flatten()
+        .chain(wishes.mounts.as_deref().map(mounts::to_flags).unwrap_or_default())
         .collect()
     }
 }
@@ -223,6 +235,8 @@ impl Start {
         }
         target.profile.prepare()?;
         let settings = Settings::new(&wishes.over(&settings::load(&config)?), Host::here(), &config)?;
+        // Kept as well, so asked before anything is.
+        Shares::from_settings(&settings, target.home.root())?;
         if let Some(bytes) = settings.disk_bytes {
             disk::refuse_shrink(&target.profile.data_disk(), bytes)?;
         }

@@ -12,9 +12,11 @@ use lighter_vmm::{ConsoleSink, DiskConfig, EngineKind, MachineConfig};
 
 use super::board::Board;
 use super::disk::{self, DiskError};
+use super::folders::{self, FolderError};
 use crate::home::{HomeError, Profile};
 use crate::machine::{Cause, Platform};
 use crate::settings::{GIB, Settings};
+use crate::shares::{ShareError, Shares};
 
 /// Why no machine could be started.
 #[derive(Debug, thiserror::Error)]
@@ -39,9 +41,15 @@ pub enum PrepareError {
     /// The system gives no random numbers.
     #[error("The system gives no random numbers for the boot secret: {0}")]
     Random(getrandom::Error),
+    /// A folder that is to be shared.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
     /// Directories.
     #[error(transparent)]
     Home(#[from] HomeError),
+    /// A folder for containers.
+    #[error(transparent)]
+    Share(#[from] ShareError),
 }
 
 /// A machine that only needs to be started.
@@ -53,6 +61,8 @@ pub struct Prepared {
     pub secret: String,
     /// Whether the data disk holds nothing at all.
     pub data_disk_blank: bool,
+    /// Which folders of the host containers may see.
+    pub shares: Shares,
 }
 
 /// Does everything that comes before the machine's start, in order.
@@ -76,6 +86,7 @@ pub fn prepare(
     if data.fresh {
         board.stage("disk-new", &format!("created an empty data disk of {} GiB", data.bytes / GIB));
     }
+    let shares = Shares::from_settings(settings, profile.home())?;
     let secret = secret()?;
     let part =
         |path: &PathBuf| std::fs::read(path).map_err(|source| PrepareError::ImagePart { path: path.clone(), source });
@@ -105,11 +116,12 @@ pub fn prepare(
             },
         ],
         network: None,
+        folders: folders::device(&shares, settings.cpus)?,
         console: ConsoleSink { path: profile.console_log(), max_bytes: 4 << 20 },
         runtime_dir: profile.runtime_dir().to_owned(),
         no_doorbell: false,
     };
-    Ok(Prepared { config, secret, data_disk_blank: data.blank })
+    Ok(Prepared { config, secret, data_disk_blank: data.blank, shares })
 }
 
 /// The kernel's command line. Containers can read it, so nothing secret is in it.

@@ -21,17 +21,26 @@ use crate::control::Phase;
 use crate::docker::known::Known;
 use crate::guest::{BoxFuture, BoxedStream, GuestDialer};
 use crate::machine::Machine;
+use crate::shares::Shares;
 use crate::sys::endpoint;
 
 /// How long it may take until everybody knows of a machine that it is dead.
 const NEWS: Duration = Duration::from_millis(500);
+const ENDED: &str = "The machine has just ended";
+
+/// What the door leads to.
+#[derive(Clone)]
+struct Inside {
+    machine: Arc<dyn Machine>,
+    shares: Arc<Shares>,
+}
 
 /// See the head of this file.
 pub struct Door {
     board: Arc<Board>,
     memory: Arc<Memory>,
     wants: Wants,
-    machine: Mutex<Option<Arc<dyn Machine>>>,
+    inside: Mutex<Option<Inside>>,
     sockets: Vec<String>,
 }
 
@@ -39,12 +48,12 @@ impl Door {
     /// Shut. `address` is where clients come from.
     pub fn new(board: Arc<Board>, memory: Arc<Memory>, wants: Wants, address: &Path) -> Door {
         let sockets = endpoint::paths(address);
-        Door { board, memory, wants, machine: Mutex::new(None), sockets }
+        Door { board, memory, wants, inside: Mutex::new(None), sockets }
     }
 
-    /// The guest serves from now on.
-    pub fn open(&self, machine: Arc<dyn Machine>) {
-        *self.lock() = Some(machine);
+    /// The guest serves from now on, with these folders of the host.
+    pub fn open(&self, machine: Arc<dyn Machine>, shares: Arc<Shares>) {
+        *self.lock() = Some(Inside { machine, shares });
     }
 
     /// It does not any more.
@@ -52,9 +61,9 @@ impl Door {
         *self.lock() = None;
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Arc<dyn Machine>>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Inside>> {
         // An Option has no broken state.
-        self.machine.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Goes in if it is open, or waits while the machine starts; starts none.
@@ -66,46 +75,53 @@ impl Door {
             Phase::Stopped | Phase::Stopping | Phase::Broken => return Err(refused(none)),
         }
         // Not held across the dial.
-        let machine = self.lock().clone();
-        machine.ok_or_else(|| refused(none))?.dial(port).await
+        let inside = self.lock().clone();
+        inside.ok_or_else(|| refused(none))?.machine.dial(port).await
     }
 
     /// A call of the API.
     async fn call(&self, port: u32) -> io::Result<BoxedStream> {
-        let mut board = self.board.watch();
         let mut died = false;
         loop {
-            let (phase, seen) = {
-                let view = board.wait_for(|view| view.phase != Phase::Stopping || view.over).await;
-                let view = view.map_err(io::Error::other)?;
-                if view.over {
-                    return Err(refused("lighter is ending"));
-                }
-                (view.phase, view.starts)
-            };
-            match phase {
-                Phase::Running => (),
-                Phase::Starting | Phase::Stopping => self.wait().await?,
-                Phase::Stopped | Phase::Broken => {
-                    self.wants.start(Caller::Program { seen }).await.map_err(refused)?;
-                    self.wait().await?;
-                }
-            }
-            let machine = self.lock().clone();
-            let dialled = match machine {
-                Some(machine) => machine.dial(port).await,
-                None => Err(refused("The machine has just ended")),
+            let (inside, seen) = self.enter().await?;
+            let dialled = match inside {
+                Some(inside) => inside.machine.dial(port).await,
+                None => Err(refused(ENDED)),
             };
             if dialled.is_ok() || died {
                 return dialled;
             }
             // It may have died just now; then the call, of which it got nothing, is one for the next machine.
             died = true;
+            let mut board = self.board.watch();
             let news = board.wait_for(|view| view.phase != Phase::Running || view.starts != seen || view.over);
             if !matches!(tokio::time::timeout(NEWS, news).await, Ok(Ok(_))) {
                 return dialled;
             }
         }
+    }
+
+    /// Waits for a machine that serves, and rings for one if there is none: what is inside, and the board's count of starts
+    /// before it.
+    async fn enter(&self) -> io::Result<(Option<Inside>, u64)> {
+        let (phase, seen) = {
+            let mut board = self.board.watch();
+            let view = board.wait_for(|view| view.phase != Phase::Stopping || view.over).await;
+            let view = view.map_err(io::Error::other)?;
+            if view.over {
+                return Err(refused("lighter is ending"));
+            }
+            (view.phase, view.starts)
+        };
+        match phase {
+            Phase::Running => (),
+            Phase::Starting | Phase::Stopping => self.wait().await?,
+            Phase::Stopped | Phase::Broken => {
+                self.wants.start(Caller::Program { seen }).await.map_err(refused)?;
+                self.wait().await?;
+            }
+        }
+        Ok((self.lock().clone(), seen))
     }
 
     /// Waits for the end of a start, which has deadlines of its own.
@@ -141,5 +157,9 @@ impl GuestDialer for Door {
 
     fn own_sockets(&self) -> &[String] {
         &self.sockets
+    }
+
+    fn shares(&self) -> BoxFuture<'_, io::Result<Arc<Shares>>> {
+        Box::pin(async { self.enter().await?.0.map(|inside| inside.shares).ok_or_else(|| refused(ENDED)) })
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use lighter_protocol::engine::{Certificates, EngineSettings};
-use lighter_protocol::{Boot, Event, Hello, Network, VERSION, ports};
+use lighter_protocol::{Boot, Event, Hello, Network, SharedFolder, VERSION, ports};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 
@@ -78,6 +78,8 @@ pub struct Welcome {
     pub network: Option<Network>,
     /// What dockerd has to know of the user's network.
     pub engine: EngineSettings,
+    /// Folders of this computer.
+    pub folders: Vec<SharedFolder>,
     /// The certificates that it is to trust.
     pub certificates: Vec<Certificates>,
 }
@@ -125,6 +127,7 @@ async fn admit(mut stream: BoxedStream, welcome: &Welcome) -> Result<Option<Boxe
         data_disk_blank: welcome.data_disk_blank,
         network: welcome.network.clone(),
         engine: welcome.engine.clone(),
+        folders: welcome.folders.clone(),
     };
     let send = async {
         frames::write(&mut stream, &boot).await?;

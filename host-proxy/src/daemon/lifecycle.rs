@@ -25,7 +25,7 @@ use super::fault::Fault;
 use super::hello::{Events, Welcome};
 use super::memory::Memory;
 use super::wish::{How, Inbox};
-use super::{clock, console::ConsoleTail, patience::Patience, shutdown, timeline, trust};
+use super::{clock, console::ConsoleTail, folders, patience::Patience, shutdown, timeline, trust};
 use crate::control::Phase;
 use crate::forward::{Forwarding, List, Rules};
 use crate::home::Profile;
@@ -127,7 +127,7 @@ impl Lifecycle<'_> {
         if self.inbox.stop_now().is_some() {
             return Ok(None);
         }
-        let Prepared { mut config, secret, data_disk_blank } = prepared;
+        let Prepared { mut config, secret, data_disk_blank, shares } = prepared;
         let patience = Patience::of(config.engine);
         let console = ConsoleTail::from_here(&config.console.path);
         let network = self.settings.network.then(|| {
@@ -142,6 +142,7 @@ impl Lifecycle<'_> {
             data_disk_blank,
             network: network.as_ref().map(Network::welcome),
             engine,
+            folders: folders::welcome(&shares),
             certificates,
         };
         self.board.stage("machine", "starting the machine");
@@ -163,7 +164,7 @@ impl Lifecycle<'_> {
         };
         match (ready, events) {
             (Ok(None), Some(events)) => {
-                self.door.open(Arc::clone(&machine));
+                self.door.open(Arc::clone(&machine), Arc::new(shares));
                 Ok(Some(Running { machine, events, patience, network, forwarding }))
             }
             (Ok(Some(how)), Some(events)) => {

@@ -34,6 +34,8 @@ pub mod disk;
 pub mod door;
 /// Why a start failed.
 pub mod fault;
+/// Folders of this computer, for the machine and its agent.
+mod folders;
 /// The agent's hello and what it reports.
 mod hello;
 /// When there is a machine.

@@ -7,8 +7,11 @@ use lighter_vmm::EngineKind;
 use serde::{Deserialize, Serialize};
 
 use crate::net::HostAccess;
+use crate::shares::spelling::HostKind;
 use crate::sys::files;
 
+/// Folders of this computer.
+pub mod mounts;
 mod parse;
 /// Which proxies count.
 pub mod proxy;
@@ -19,6 +22,7 @@ pub mod url;
 /// Proxies, registries and trust.
 pub mod world;
 
+pub use mounts::Mount;
 pub use parse::{SettingsError, load};
 pub use save::save;
 
@@ -50,6 +54,8 @@ pub struct Wishes {
     pub host_access: Option<HostAccess>,
     /// Who reaches published ports for which no address was given.
     pub publish: Option<Publish>,
+    /// Which folders of the host containers may see, each `PATH` or `PATH:w`.
+    pub mounts: Option<Vec<String>>,
     /// The network world that the user lives in; apart, because flags say nothing of it and are handed about a lot.
     #[serde(default)]
     pub world: Box<WorldWishes>,
@@ -67,6 +73,7 @@ impl Wishes {
             network: self.network.or(below.network),
             host_access: self.host_access.or(below.host_access),
             publish: self.publish.or(below.publish),
+            mounts: self.mounts.as_ref().or(below.mounts.as_ref()).cloned(),
             world: Box::new(self.world.over(&below.world)),
         }
     }
@@ -158,6 +165,8 @@ pub struct Settings {
     pub host_access: HostAccess,
     /// Who reaches published ports for which no address was given.
     pub publish: Publish,
+    /// Which folders of the host containers may see; `None` for the user's home folder.
+    pub mounts: Option<Vec<Mount>>,
     /// The network world that the user lives in.
     pub world: World,
 }
@@ -214,6 +223,11 @@ impl Settings {
                 _ => return Err(refuse("disk", disk.to_string(), "use 1 to 16384 GiB".to_owned())),
             },
         };
+        let mounts = |list: &[String]| {
+            let home = std::env::home_dir();
+            let home = home.as_deref().and_then(Path::to_str);
+            mounts::checked(list, HostKind::here(), home).map_err(|(value, reason)| refuse("mounts", value, reason))
+        };
         Ok(Settings {
             cpus,
             memory_bytes,
@@ -222,6 +236,7 @@ impl Settings {
             network: wishes.network.unwrap_or(true),
             host_access: wishes.host_access.unwrap_or(HostAccess::Unprivileged),
             publish: wishes.publish.unwrap_or(Publish::Localhost),
+            mounts: wishes.mounts.as_deref().map(mounts).transpose()?,
             world: World::new(&wishes.world, config)?,
         })
     }

@@ -9,8 +9,8 @@ use crate::net::HostAccess;
 
 /// Longest file that is looked at, in bytes; ours has ten lines.
 const LONGEST: u64 = 256 * 1024;
-const KEYS: [&str; 8] =
-    ["cpus", "memory", "disk", "engine", "answer_while_stopped", "network", "host_access", "publish"];
+const KEYS: [&str; 9] =
+    ["cpus", "memory", "disk", "engine", "answer_while_stopped", "network", "host_access", "publish", "mounts"];
 
 /// Settings that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -160,6 +160,12 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Wishes, SettingsError> {
                 let publish = value.as_str().and_then(named);
                 wishes.publish = Some(publish.ok_or_else(|| wrong("publish", value, expected))?);
             }
+            "mounts" => {
+                let list = value.as_array().map(|list| list.iter().map(|text| text.as_str().map(str::to_owned)));
+                let list = list.and_then(|list| list.collect::<Option<Vec<String>>>());
+                let expected = "expected a list of folders such as [\"~/src:w\", \"/srv/data\"]";
+                wishes.mounts = Some(list.ok_or_else(|| wrong("mounts", value, expected))?);
+            }
             ours if wishes.world.take(ours, value, path)? => {}
             unknown => {
                 let key: String = unknown.chars().take(60).collect();
@@ -172,7 +178,7 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Wishes, SettingsError> {
 
 /// For a key that `lighter start` has a flag for.
 fn by_flag(key: &str) -> &'static str {
-    if ["cpus", "memory", "disk", "engine"].contains(&key) { "by flag or " } else { "" }
+    if ["cpus", "memory", "disk", "engine", "mounts"].contains(&key) { "by flag or " } else { "" }
 }
 
 fn access(value: &toml::Value) -> Option<HostAccess> {
@@ -255,11 +261,12 @@ mod tests {
             network: Some(true),
             host_access: Some(HostAccess::No),
             publish: Some(Publish::AsAsked),
+            mounts: Some(vec!["~".to_owned(), "/a b:w".to_owned()]),
             ..Wishes::default()
         };
         assert_eq!(loaded(b"").unwrap(), Wishes::default());
         let text =
-            b"\xef\xbb\xbfcpus = 2\r\nmemory = 2\r\ndisk = 1.5\r\nengine = 'kvm'\r\nanswer_while_stopped = false\r\nnetwork = true\r\nhost_access = false\r\npublish = 'as-asked'";
+            b"\xef\xbb\xbfcpus = 2\r\nmemory = 2\r\ndisk = 1.5\r\nengine = 'kvm'\r\nanswer_while_stopped = false\r\nnetwork = true\r\nhost_access = false\r\npublish = 'as-asked'\r\nmounts = ['~', \"/a b:w\"]";
         assert_eq!(loaded(text).unwrap(), full);
         assert_eq!(load(Path::new("/nonexistent/config.toml")).unwrap(), Wishes::default());
         for access in [HostAccess::No, HostAccess::Unprivileged, HostAccess::All] {
@@ -277,7 +284,11 @@ mod tests {
             (b"cpus = 2 # \xff", "not UTF-8"),
             (b"cpu = 2", "did you mean `cpus`?"),
             (b"memroy = 2", "did you mean `memory`?"),
-            (b"[mounts]\nx = 1", "known are cpus, memory, disk, engine"),
+            (b"[volumes]\nx = 1", "known are cpus, memory, disk, engine"),
+            (b"[mounts]\nx = 1", "expected a list of folders such as [\"~/src:w\""),
+            (b"mounts = '/src'", "expected a list of folders"),
+            (b"mounts = [1]", "expected a list of folders"),
+            (b"mount = ['/src']", "did you mean `mounts`?"),
             (b"answer_while_asleep = true", "did you mean `answer_while_stopped`?"),
             (b"answer_while_stopped = 'no'", "expected true or false"),
             (b"host_access = 0", "expected false, true"),

@@ -16,6 +16,7 @@ const FRESH: &str = "\
 # network = true    # false: containers reach nothing outside the machine
 # host_access = true   # this host's ports from 1024 on, as host.docker.internal; false: none; \"all\": those below too
 # publish = \"localhost\"   # who reaches `docker run -p 8080:80`: this host alone, or as-asked: every computer that reaches it
+# mounts = [\"~:w\"]   # folders of this computer that containers may see, read-only without `:w`; this is the default
 # registry_mirrors = [\"https://mirror.corp.example\"]   # asked first for images of Docker Hub
 # insecure_registries = [\"registry.corp.example:5000\"]   # spoken to without TLS, or without a known certificate
 # ca_certificates = [\"/etc/ssl/corp.pem\"]   # trusted beside what this computer trusts
@@ -38,6 +39,7 @@ pub fn save(path: &Path, wishes: &Wishes) -> Result<(), SettingsError> {
         ("answer_while_stopped", wishes.answer_while_stopped.map(|choice| choice.to_string())),
         ("network", wishes.network.map(|choice| choice.to_string())),
         ("host_access", wishes.host_access.map(|access| access.in_toml().to_owned())),
+        ("mounts", wishes.mounts.as_deref().map(list)),
         ("publish", wishes.publish.map(|publish| format!("\"{}\"", publish.name()))),
     ];
     for (key, value) in values {
@@ -66,8 +68,7 @@ fn set(text: &str, key: &str, value: &str) -> String {
         let is_key = line.trim_start().strip_prefix(key).is_some_and(|rest| rest.trim_start().starts_with('='));
         if is_key && !found {
             found = true;
-            // No value of ours holds a `#`.
-            let comment = line.find('#').map(|at| format!(" {}", &line[at..])).unwrap_or_default();
+            let comment = comment(line).map(|comment| format!(" {comment}")).unwrap_or_default();
             lines.push(format!("{key} = {value}{comment}"));
         } else {
             lines.push(line.to_owned());
@@ -78,6 +79,32 @@ fn set(text: &str, key: &str, value: &str) -> String {
         lines.insert(table.unwrap_or(lines.len()), format!("{key} = {value}"));
     }
     lines.iter().flat_map(|line| [line.as_str(), newline]).collect()
+}
+
+/// What stands behind the value, from its `#` on.
+fn comment(line: &str) -> Option<&str> {
+    let (mut quote, mut escaped) = (None, false);
+    for (at, letter) in line.char_indices() {
+        match (quote, letter) {
+            (None, '#') => return Some(&line[at..]),
+            (None, '"' | '\'') => quote = Some(letter),
+            (Some('"'), '\\') if !escaped => {
+                escaped = true;
+                continue;
+            }
+            (Some(open), letter) if open == letter && !escaped => quote = None,
+            _ => (),
+        }
+        escaped = false;
+    }
+    None
+}
+
+/// On one line.
+fn list(texts: &[String]) -> String {
+    // No control character is in one, so that nothing else has to be escaped.
+    let quoted = |text: &String| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""));
+    format!("[{}]", texts.iter().map(quoted).collect::<Vec<_>>().join(", "))
 }
 
 #[cfg(test)]
@@ -120,6 +147,28 @@ mod tests {
         assert_eq!(load(&path).unwrap(), Wishes::default());
         save(&path, &wishes()).unwrap();
         assert_eq!(load(&path).unwrap(), wishes());
+    }
+
+    #[test]
+    fn c1_folders_are_kept_with_every_letter_in_their_names() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.toml");
+        let lists = [
+            vec!["/a#b:w", "~"],
+            vec!["C:\\Users\\me", "/it's", "/with \"quotes\"", "/both ' and \" # \\"],
+            vec![],
+            vec!["/été, [x]"],
+        ];
+        for list in lists {
+            std::fs::write(&path, "mounts = [\"/old # \\\"\", '#\\'] # mine\ncpus = 1\n").unwrap();
+            let mounts = Some(list.iter().map(|text| (*text).to_owned()).collect());
+            let wishes = Wishes { mounts, ..Wishes::default() };
+            for _ in 0..2 {
+                save(&path, &wishes).unwrap();
+                assert_eq!(load(&path).unwrap(), Wishes { cpus: Some(1), ..wishes.clone() });
+                assert!(std::fs::read_to_string(&path).unwrap().contains("] # mine\ncpus = 1\n"));
+            }
+        }
     }
 
     #[test]

@@ -11,6 +11,13 @@ mod windows;
 #[cfg(windows)]
 pub use windows::{addresses, endpoint, files, host, login, names, process, terminal};
 
+/// How this host spells its paths.
+#[cfg(unix)]
+pub const HOST_KIND: crate::shares::spelling::HostKind = crate::shares::spelling::HostKind::Unix;
+/// How this host spells its paths.
+#[cfg(windows)]
+pub const HOST_KIND: crate::shares::spelling::HostKind = crate::shares::spelling::HostKind::Windows;
+
 /// Who starts things at login: systemd, and nobody where there is none.
 #[cfg(all(unix, not(target_os = "macos")))]
 #[path = "unix/systemd.rs"]

@@ -18,6 +18,7 @@ mod lab;
 mod limits;
 mod output;
 mod places;
+mod shares;
 mod strangers;
 mod verbs;
 mod wake;
@@ -59,6 +60,7 @@ fn all() -> impl Iterator<Item = &'static (&'static str, fn())> {
     let files = [
         cases::ALL,
         places::ALL,
+        shares::ALL,
         limits::ALL,
         output::ALL,
         verbs::ALL,

@@ -21,6 +21,7 @@ use std::{
 use lighter::{
     docker::serve_connection,
     guest::{BoxFuture, BoxedStream, GuestDialer},
+    shares::Shares,
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, duplex},
@@ -153,6 +154,7 @@ impl End {
 struct Dialer {
     dialed: mpsc::UnboundedSender<End>,
     refusal: Refusal,
+    shares: Arc<Shares>,
 }
 
 /// Why there is no machine just now.
@@ -169,6 +171,13 @@ impl GuestDialer for Dialer {
             self.dialed.send(far).map_err(|_| io::Error::other("the test is over"))?;
             Ok(Box::new(near) as BoxedStream)
         })
+    }
+
+    fn shares(&self) -> BoxFuture<'_, io::Result<Arc<Shares>>> {
+        let refusal = *self.refusal.lock().unwrap();
+        Box::pin(
+            async move { refusal.map_or_else(|| Ok(self.shares.clone()), |refusal| Err(io::Error::other(refusal))) },
+        )
     }
 
     fn own_sockets(&self) -> &[String] {
@@ -189,9 +198,18 @@ pub struct Machine {
 
 impl Machine {
     pub fn new() -> Machine {
+        Machine::sharing(Shares::none())
+    }
+
+    /// One whose containers may see these folders.
+    pub fn sharing(shares: Shares) -> Machine {
         let (sender, dialed) = mpsc::unbounded_channel();
         let refusal = Refusal::default();
-        Machine { dialer: Arc::new(Dialer { dialed: sender, refusal: refusal.clone() }), dialed, refusal }
+        Machine {
+            dialer: Arc::new(Dialer { dialed: sender, refusal: refusal.clone(), shares: Arc::new(shares) }),
+            dialed,
+            refusal,
+        }
     }
 
     pub fn unreachable(cause: &'static str) -> Machine {

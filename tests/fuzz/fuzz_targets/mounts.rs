@@ -1,13 +1,48 @@
 //! Bodies in which paths of the host may stand, and targets that lead to them. What is read must be JSON; rewriting the
 //! paths must be seen by the next reader, leave the body's bytes alone if there is nothing to do, and change nothing else.
+//! And paths: what is read as one is read the same again, and where nothing is shared none means anything but the machine's own.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use lighter::docker::mounts::{Kind, MountError, find, rewrite, route};
+use lighter::shares::{Shares, disk::Disk, spelling::HostKind};
 use serde_json::Value;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// A disk without anything.
+struct Empty;
+
+impl Disk for Empty {
+    fn real(&self, _: &Path) -> io::Result<PathBuf> {
+        Err(io::ErrorKind::NotFound.into())
+    }
+
+    fn is_folder(&self, _: &Path) -> bool {
+        false
+    }
+}
+
+fn path(text: &str) {
+    for kind in [HostKind::Unix, HostKind::Windows] {
+        let Ok(spelled) = kind.read(text) else { continue };
+        assert!(kind.read(&spelled.to_string()).is_ok_and(|again| again.is(&spelled)));
+    }
+    if let Ok(Some(meant)) = Shares::none().translate(text, &[], &Empty) {
+        let own =
+            ["/proc", "/sys", "/dev", "/run", "/var/run", "/var/lib/docker", "/var/lib/containerd", "/lib/modules"];
+        let within =
+            |folder: &&str| meant.strip_prefix(*folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        assert!(meant == "/" || own.iter().any(|folder| within(&folder)));
+        assert!(!format!("{meant}/").contains("/../"));
+    }
+}
 
 fuzz_target!(|bytes: &[u8]| {
     let _ = route("POST", bytes);
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        path(text);
+    }
     for kind in [Kind::Container, Kind::Service, Kind::Volume] {
         let Ok(found) = find(kind, bytes) else { continue };
         let same = rewrite::<MountError>(bytes, &found, |_| Ok(None)).expect("nothing to refuse");

@@ -27,10 +27,9 @@ mod rig {
     use std::path::Path;
     use std::sync::Arc;
 
-    use lighter_vmm::sys::NativeFs;
     use lighter_vmm::virtio::fs::fuse::reply;
     use lighter_vmm::virtio::fs::fuse::request::{HEADER, Header, Operation, WRITE_HEAD};
-    use lighter_vmm::virtio::fs::{Answer, Exchange, Limits, Name, Server};
+    use lighter_vmm::virtio::fs::{Answer, Exchange, Limits, Name, NativeFs, Server};
     use rustix::mount::MountFlags;
     use vm_memory::VolatileSlice;
 

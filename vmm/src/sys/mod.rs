@@ -12,19 +12,34 @@ pub(crate) mod event;
 mod linux;
 #[cfg(target_os = "linux")]
 mod linux_fs;
+#[cfg(target_os = "macos")]
+mod mac_fs;
+// Of the backends for other systems, what does not depend on one; tested on all.
+#[cfg(any(test, not(target_os = "linux")))]
+mod owners;
+#[cfg(any(test, not(target_os = "linux")))]
+mod rows;
+#[cfg(any(test, not(target_os = "linux")))]
+mod transfer;
 #[cfg(unix)]
 mod unix;
 #[cfg(windows)]
 mod windows;
+#[cfg(windows)]
+mod windows_fs;
 
 #[cfg(target_os = "linux")]
 pub(crate) use linux::HOLES;
 #[cfg(target_os = "linux")]
 pub use linux_fs::LinuxFs as NativeFs;
+#[cfg(target_os = "macos")]
+pub use mac_fs::MacFs as NativeFs;
 #[cfg(unix)]
 pub(crate) use unix::{read_at, write_at};
 #[cfg(windows)]
 pub(crate) use windows::{read_at, write_at};
+#[cfg(windows)]
+pub use windows_fs::WindowsFs as NativeFs;
 
 /// Space that a file takes on the host, in bytes, where the system says.
 #[cfg(test)]
@@ -46,3 +61,6 @@ pub(crate) struct Holes {
 /// macOS and Windows can, but with rules on alignment and sparse files of their own; not before crash tests have run there.
 #[cfg(not(target_os = "linux"))]
 pub(crate) const HOLES: Option<Holes> = None;
+
+#[cfg(test)]
+mod tests;

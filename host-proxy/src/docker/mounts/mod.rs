@@ -3,9 +3,8 @@
 //! because a rule that knows only some of the three is none. `hold` calls it for every request that [`route`] names; the
 //! `mounts` fuzz target and the tests do too. Pure.
 //!
-//! Today nothing on the host is shared, and a path is one in the guest, as dockerd reads it: only what dockerd would
-//! misread ([`HostPath::misread`]) is refused, and only the engine's own socket is rewritten, by `hold`. Shared folders will
-//! come with a longer `translate` function for [`rewrite`]. A body is never passed on half understood: it is read as far as dockerd would read it, or refused
+//! What a path means in the machine is for `shares` to say; here is only refused what dockerd would misread
+//! ([`HostPath::misread`]). A body is never passed on half understood: it is read as far as dockerd would read it, or refused
 //! where dockerd might read something else. What dockerd can make nothing of goes on to it, for a complaint in its own words.
 
 mod find;
@@ -16,6 +15,8 @@ mod route;
 use std::{borrow::Cow, ops::Range, str::Utf8Error};
 
 use thiserror::Error;
+
+use crate::shares::spelling::HostKind;
 
 pub use self::{find::find, form::Form, route::route};
 
@@ -91,17 +92,18 @@ pub enum MountError {
 }
 
 impl HostPath {
-    /// Why dockerd must not see it: it would take it for something else, or complain of something that nobody wrote.
+    /// Why nobody can make anything of it on a host of this kind: dockerd would take it for something else, or complain of
+    /// something that nobody wrote.
     #[must_use]
-    pub fn misread(&self) -> Option<String> {
-        let what = match self.form {
-            Form::Absolute | Form::Relative => return None,
-            Form::WindowsFolder => "a folder of Windows",
-            Form::WindowsPipe => "a named pipe of Windows",
+    pub fn misread(&self, host: HostKind) -> Option<String> {
+        let what = match (self.form, host) {
+            (Form::Absolute | Form::Relative, _) | (Form::WindowsFolder, HostKind::Windows) => return None,
+            (Form::WindowsFolder, HostKind::Unix) => "a folder of Windows, which this computer does not have",
+            (Form::WindowsPipe, _) => "a named pipe of Windows, which no container can open",
         };
         Some(format!(
-            "{:?} is {what}, and lighter does not share those of this computer with containers yet. Use a named volume \
-             (`-v NAME:/path`), which `docker cp` can fill, or a path that begins with `/`, which is one in the machine",
+            "{:?} is {what}. Use a folder that this computer shares with containers, or a named volume (`-v NAME:/path`), \
+             which `docker cp` can fill",
             self.path
         ))
     }

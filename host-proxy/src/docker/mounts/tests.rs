@@ -184,15 +184,17 @@ fn h9_deep_nesting_is_passed_over_at_constant_depth() {
 
 #[test]
 fn h9_only_paths_that_dockerd_would_misread_have_a_complaint() {
-    for (path, complaint) in [
-        ("/src", None),
-        ("./src", None),
-        ("C:\\src", Some("a folder of Windows")),
-        ("//./pipe/docker_engine", Some("a named pipe of Windows")),
+    for (path, host, complaint) in [
+        ("/src", HostKind::Unix, None),
+        ("./src", HostKind::Unix, None),
+        ("C:\\src", HostKind::Unix, Some("a folder of Windows")),
+        ("C:\\src", HostKind::Windows, None),
+        ("//./pipe/docker_engine", HostKind::Unix, Some("a named pipe of Windows")),
+        ("//./pipe/docker_engine", HostKind::Windows, Some("a named pipe of Windows")),
     ] {
         let body = json!({"Mounts": [{"Type": "bind", "Source": path}]}).to_string();
         let found = find(Kind::Container, body.as_bytes()).expect("a body");
-        let said = found[0].misread();
+        let said = found[0].misread(host);
         assert_eq!(said.is_some(), complaint.is_some());
         assert!(said.unwrap_or_default().contains(complaint.unwrap_or_default()));
     }

@@ -2,9 +2,11 @@
 
 use std::path::Path;
 
+use crate::daemon::fault::chain;
 use crate::doctor::facts::ProfileFacts;
 use crate::home::{HomeError, Profile};
 use crate::settings::{self, Host, Settings};
+use crate::shares::Shares;
 use crate::sys::{endpoint, files, host};
 
 /// See the head of this file; and the settings that the next start will have, if it can have any.
@@ -16,8 +18,9 @@ pub fn profile(profile: &Profile) -> (ProfileFacts, Option<Settings>) {
         Err(_) => Ok(None),
     };
     let settings_error = match (&wishes, &settings) {
-        (Err(error), _) | (_, Err(error)) => Some(crate::daemon::fault::chain(error)),
-        _ => None,
+        (Err(error), _) | (_, Err(error)) => Some(chain(error)),
+        (_, Ok(Some(settings))) => Shares::from_settings(settings, profile.home()).err().map(|error| chain(&error)),
+        (_, Ok(None)) => None,
     };
     let settings = settings.ok().flatten();
     let root = profile.dir().parent().unwrap_or(profile.dir());
@@ -53,7 +56,7 @@ fn unusable(dir: &Path) -> Option<String> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return cannot_be_made(dir),
         Err(source) => HomeError::Unusable { path, source },
     };
-    Some(crate::daemon::fault::chain(&error))
+    Some(chain(&error))
 }
 
 /// A directory that does not exist yet is made at the first start, in the one above it.

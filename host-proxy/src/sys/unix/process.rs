@@ -37,6 +37,11 @@ pub fn raise_file_limit() {
     }
 }
 
+/// How many files this process may have open; `None` if no limit is known.
+pub fn file_limit() -> Option<u64> {
+    rustix::process::getrlimit(Resource::Nofile).current
+}
+
 /// Requests to end: SIGTERM, SIGINT, SIGHUP.
 #[derive(Debug)]
 pub struct StopSignals {

@@ -20,6 +20,11 @@ pub fn kill(_pid: u32) -> io::Result<()> {
 /// Handles are plenty.
 pub fn raise_file_limit() {}
 
+/// How many files this process may have open: Windows has no limit that we could meet.
+pub fn file_limit() -> Option<u64> {
+    None
+}
+
 /// Requests to end: Ctrl-C and Ctrl-Break.
 #[derive(Debug)]
 pub struct StopSignals {

@@ -37,7 +37,7 @@ fn binds_of_a_folder(lab: &mut Lab) -> Result<()> {
     let seen = made(
         lab,
         "cf-binds-f",
-        &host(json!({ "Binds": ["/tmp:/a", "/run:/b:ro"] })),
+        &host(json!({ "Binds": ["/run/lock:/a", "/run:/b:ro"] })),
         &["/Mounts", "/HostConfig/Binds"],
     )?;
     mounted(&seen, 2)
@@ -45,23 +45,29 @@ fn binds_of_a_folder(lab: &mut Lab) -> Result<()> {
 
 fn binds_with_modes_and_propagation(lab: &mut Lab) -> Result<()> {
     volume(lab, "cf-nocopy");
-    let binds = ["/tmp:/a:rw,rslave", "/tmp:/b:z", "/tmp:/c:ro,Z", "cf-nocopy:/d:nocopy", "/tmp:/e:rprivate"];
+    let binds = [
+        "/run/lock:/a:rw,rslave",
+        "/run/lock:/b:z",
+        "/run/lock:/c:ro,Z",
+        "cf-nocopy:/d:nocopy",
+        "/run/lock:/e:rprivate",
+    ];
     let seen = made(lab, "cf-modes", &host(json!({ "Binds": binds })), &["/Mounts", "/HostConfig/Binds"])?;
     mounted(&seen, 5)
 }
 
 fn type_bind(lab: &mut Lab) -> Result<()> {
     let mounts =
-        json!([{ "Type": "bind", "Source": "/tmp", "Target": "/a", "ReadOnly": true, "Consistency": "cached" }]);
+        json!([{ "Type": "bind", "Source": "/run/lock", "Target": "/a", "ReadOnly": true, "Consistency": "cached" }]);
     let seen = made(lab, "cf-mb", &host(json!({ "Mounts": mounts })), &["/Mounts", "/HostConfig/Mounts"])?;
     mounted(&seen, 1)
 }
 
 fn type_bind_options(lab: &mut Lab) -> Result<()> {
     let mounts = json!([
-        { "Type": "bind", "Source": "/tmp", "Target": "/a", "BindOptions": { "Propagation": "rslave", "NonRecursive": true } },
-        { "Type": "bind", "Source": "/tmp", "Target": "/b", "ReadOnly": true, "BindOptions": { "ReadOnlyNonRecursive": true } },
-        { "Type": "bind", "Source": "/tmp/cf-made", "Target": "/c", "BindOptions": { "CreateMountpoint": true } },
+        { "Type": "bind", "Source": "/run/lock", "Target": "/a", "BindOptions": { "Propagation": "rslave", "NonRecursive": true } },
+        { "Type": "bind", "Source": "/run/lock", "Target": "/b", "ReadOnly": true, "BindOptions": { "ReadOnlyNonRecursive": true } },
+        { "Type": "bind", "Source": "/run/cf-made", "Target": "/c", "BindOptions": { "CreateMountpoint": true } },
     ]);
     let seen = made(lab, "cf-mbo", &host(json!({ "Mounts": mounts })), &["/Mounts", "/HostConfig/Mounts"])?;
     mounted(&seen, 3)
@@ -105,7 +111,7 @@ fn all_kinds_together(lab: &mut Lab) -> Result<()> {
     volume(lab, "cf-all-1");
     volume(lab, "cf-all-2");
     let mounts = json!([
-        { "Type": "bind", "Source": "/tmp", "Target": "/a" },
+        { "Type": "bind", "Source": "/run/lock", "Target": "/a" },
         { "Type": "volume", "Source": "cf-all-1", "Target": "/b" },
         { "Type": "tmpfs", "Target": "/c" },
     ]);
@@ -123,7 +129,7 @@ fn tmpfs(lab: &mut Lab) -> Result<()> {
 
 fn volumes_from(lab: &mut Lab) -> Result<()> {
     volume(lab, "cf-lent");
-    made(lab, "cf-lender", &host(json!({ "Binds": ["cf-lent:/data", "/tmp:/t"] })), &[])?;
+    made(lab, "cf-lender", &host(json!({ "Binds": ["cf-lent:/data", "/run/lock:/t"] })), &[])?;
     let seen = made(
         lab,
         "cf-borrower",
@@ -152,10 +158,10 @@ fn refused(lab: &mut Lab) -> Result<()> {
     for mount in [
         json!({ "Type": "bind", "Target": "/a" }),
         json!({ "Type": "bind", "Source": "tmp", "Target": "/a" }),
-        json!({ "Type": "bind", "Source": "/tmp", "Target": "relative" }),
-        json!({ "Type": "bind", "Source": "/tmp", "Target": "/" }),
-        json!({ "Type": "bind", "Source": "/tmp", "Target": "/a", "VolumeOptions": {} }),
-        json!({ "Type": "bind", "Source": "/tmp", "Target": "/a", "BindOptions": { "Propagation": "sideways" } }),
+        json!({ "Type": "bind", "Source": "/run/lock", "Target": "relative" }),
+        json!({ "Type": "bind", "Source": "/run/lock", "Target": "/" }),
+        json!({ "Type": "bind", "Source": "/run/lock", "Target": "/a", "VolumeOptions": {} }),
+        json!({ "Type": "bind", "Source": "/run/lock", "Target": "/a", "BindOptions": { "Propagation": "sideways" } }),
         json!({ "Type": "volume", "Source": "cf-x", "Target": "/a", "BindOptions": {} }),
         json!({ "Type": "volume", "Source": "/abs", "Target": "/a" }),
         json!({ "Type": "volume", "Source": "cf-x", "Target": "/a", "VolumeOptions": { "Subpath": "../up" } }),
@@ -163,7 +169,7 @@ fn refused(lab: &mut Lab) -> Result<()> {
         json!({ "Type": "npipe", "Source": "x", "Target": "/a" }),
         json!({ "Type": "cluster", "Source": "x", "Target": "/a" }),
         json!({ "Target": "/a" }),
-        json!({ "Type": "bind", "Source": "/tmp", "Target": "/a", "Odd": 1, "TmpfsOptions": {} }),
+        json!({ "Type": "bind", "Source": "/run/lock", "Target": "/a", "Odd": 1, "TmpfsOptions": {} }),
     ] {
         let config = json!({ "Image": image, "Cmd": ["true"], "HostConfig": { "Mounts": [mount] } });
         create::refused(lab, &config)?;
@@ -176,7 +182,7 @@ fn work_when_started(lab: &mut Lab) -> Result<()> {
     let script = "echo kept > /v/f; cat /v/f; echo x > /ro/x || echo refused; stat -c %a /t; [ -S /s ] && echo socket; df -k /t | tail -1 | awk '{print $2}'";
     let mounts = json!([
         { "Type": "volume", "Source": "cf-works", "Target": "/v" },
-        { "Type": "bind", "Source": "/tmp", "Target": "/ro", "ReadOnly": true },
+        { "Type": "bind", "Source": "/run/lock", "Target": "/ro", "ReadOnly": true },
         { "Type": "tmpfs", "Target": "/t", "TmpfsOptions": { "SizeBytes": 1_048_576, "Mode": 0o1750 } },
     ]);
     let settings = json!({ "Mounts": mounts, "Binds": ["/var/run/docker.sock:/s"], "NetworkMode": "none" });

@@ -19,8 +19,14 @@ const CURE: &str = "install it: apt install qemu-system-x86";
 /// How long it may take to list its devices: 0.1 s, and more on an overloaded host.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// What we ask of QEMU, as `-device help` names it.
-const DEVICES: &[&str] =
-    &["vhost-user-blk", "vhost-user-vsock-device", "vhost-user-rng", "virtio-serial-device", "virtconsole"];
+const DEVICES: &[&str] = &[
+    "vhost-user-blk",
+    "vhost-user-vsock-device",
+    "vhost-user-rng",
+    "vhost-user-fs-device",
+    "virtio-serial-device",
+    "virtconsole",
+];
 
 /// Says whether the software engine can run here: QEMU is installed and has the devices that we need. Takes about 0.1 s.
 pub fn probe() -> Result<(), Unusable> {

@@ -22,6 +22,7 @@ const NETWORK: u32 = 1;
 const BLOCK: u32 = 2;
 const RNG: u32 = 4;
 const VSOCK: u32 = 19;
+const FILES: u32 = 26;
 
 /// Opens our end of a device's connection, once QEMU is there.
 type Connect = Box<dyn FnOnce() -> io::Result<UnixStream> + Send>;
@@ -74,6 +75,11 @@ impl Wiring {
             BLOCK => ("vhost-user-blk", ",num-queues=1".into(), Offer { queues: 1, config: true }),
             VSOCK => ("vhost-user-vsock-device", String::new(), Offer { queues: 2, config: true }),
             RNG => ("vhost-user-rng", String::new(), Offer { queues: 1, config: false }),
+            // As of the network.
+            FILES => {
+                let queues = device.queue_sizes().len();
+                ("vhost-user-fs-device", files_options(&*device), Offer { queues, config: false })
+            }
             _ => return Err(QemuError::NoDevice(device.name())),
         };
         let (end, connect): (End, Connect) = if device.device_type() == NETWORK {
@@ -106,6 +112,16 @@ impl Wiring {
         self.inherited.push(descriptor);
         number
     }
+}
+
+/// Tag, number and size of the queues as the device has them.
+fn files_options(device: &dyn VirtioDevice) -> String {
+    let mut tag = [0; 36];
+    device.read_config(0, &mut tag);
+    let tag: String = tag.iter().take_while(|&&byte| byte != 0).map(|&byte| char::from(byte)).collect();
+    let sizes = device.queue_sizes();
+    let size = sizes.first().copied().unwrap_or(128);
+    format!(",tag={tag},num-request-queues={},queue-size={size}", sizes.len().saturating_sub(1))
 }
 
 /// Address, MTU and queue sizes as the device has them, and without what QEMU would do itself: a control queue, and telling

@@ -7,7 +7,9 @@
 //!                                  └────── host::HostFs ── sys::…_fs (one for each system)
 //! ```
 
+mod device;
 mod errno;
+pub mod foreign;
 pub mod fuse;
 mod handles;
 pub mod host;
@@ -16,7 +18,10 @@ mod nodes;
 pub mod ownership;
 mod server;
 mod shares;
+mod worker;
 
+pub use crate::sys::NativeFs;
+pub use device::Fs;
 pub use errno::Errno;
 pub use name::Name;
 pub use server::{Answer, Exchange, Limits, Server};

@@ -21,6 +21,7 @@ fn whole_machine(code: &[&[u8]], no_doorbell: bool) -> Option<(Machine, tempfile
         cmdline: "quiet".into(),
         disks: vec![DiskConfig { file, path, read_only: true, serial: "root".into() }],
         network: None,
+        folders: None,
         console: ConsoleSink { path: place.path().join("console.log"), max_bytes: 1 << 20 },
         runtime_dir: place.path().into(),
         no_doorbell,

@@ -1,0 +1,66 @@
+//! From the list of shared folders to the machine's device for them, and to what its agent is told. Called by `boot` and
+//! `lifecycle`.
+
+use std::sync::Arc;
+
+use lighter_protocol::{SharedFolder, paths};
+use lighter_vmm::virtio::fs::{Errno, Fs, Limits, Name, NativeFs, Server};
+
+use crate::shares::Shares;
+use crate::sys::process;
+
+/// What the guest may hold and have open where the system sets no limit that is lower.
+const MOST: Limits = Limits { held: 16_384, open: 65_536 };
+
+/// A folder that cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "The folder {path} cannot be shared with containers ({errno:?}): take it out of `mounts` in config.toml or `--mount`"
+)]
+pub struct FolderError {
+    path: String,
+    errno: Errno,
+}
+
+/// The device with all folders in it; `None` if there are none.
+pub fn device(shares: &Shares, cpus: u8) -> Result<Option<Fs<NativeFs>>, FolderError> {
+    if shares.iter().next().is_none() {
+        return Ok(None);
+    }
+    let server = Arc::new(Server::new(NativeFs::default(), limits(process::file_limit())));
+    for share in shares.iter() {
+        let failed = |errno| FolderError { path: share.host().display().to_string(), errno };
+        let name = Name::new(share.name().as_bytes()).map_err(failed)?;
+        server.share(name, share.host(), share.writable()).map_err(failed)?;
+    }
+    Ok(Some(Fs::new(paths::FOLDERS_TAG, cpus, server)))
+}
+
+/// Most of the descriptors that this process may have are the guest's; connections need the rest.
+fn limits(files: Option<u64>) -> Limits {
+    let files = files.map_or(usize::MAX, |files| usize::try_from(files).unwrap_or(usize::MAX));
+    Limits { held: MOST.held.min(files / 4), open: MOST.open.min(files / 4) }
+}
+
+/// What the agent is told.
+pub fn welcome(shares: &Shares) -> Vec<SharedFolder> {
+    let told = |share: &crate::shares::Share| SharedFolder {
+        name: share.name().to_owned(),
+        at: share.at().to_owned(),
+        writable: share.writable(),
+    };
+    shares.iter().map(told).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn c8_a_low_limit_on_files_leaves_room_for_connections() {
+        let few = limits(Some(256));
+        assert_eq!((few.held, few.open), (64, 64));
+        assert_eq!(limits(None).open, MOST.open);
+        assert_eq!(limits(Some(u64::MAX)).held, MOST.held);
+    }
+}
