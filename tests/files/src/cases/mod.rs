@@ -1,0 +1,8 @@
+//! All cases, by families: what each file here is about is said at its beginning.
+
+mod opening;
+
+use crate::case::Case;
+
+/// Every family's cases.
+pub const ALL: &[&[Case]] = &[opening::CASES];
