@@ -1,8 +1,10 @@
 //! All cases, by families: what each file here is about is said at its beginning.
 
+mod folders;
+mod links;
 mod opening;
 
 use crate::case::Case;
 
 /// Every family's cases.
-pub const ALL: &[&[Case]] = &[opening::CASES];
+pub const ALL: &[&[Case]] = &[folders::CASES, links::CASES, opening::CASES];
