@@ -2,9 +2,11 @@
 
 mod folders;
 mod links;
+mod names;
 mod opening;
+mod renames;
 
 use crate::case::Case;
 
 /// Every family's cases.
-pub const ALL: &[&[Case]] = &[folders::CASES, links::CASES, opening::CASES];
+pub const ALL: &[&[Case]] = &[folders::CASES, links::CASES, names::CASES, opening::CASES, renames::CASES];
