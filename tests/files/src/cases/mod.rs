@@ -2,11 +2,14 @@
 
 mod folders;
 mod links;
+mod modes;
 mod names;
 mod opening;
+mod owners;
 mod renames;
 
 use crate::case::Case;
 
 /// Every family's cases.
-pub const ALL: &[&[Case]] = &[folders::CASES, links::CASES, names::CASES, opening::CASES, renames::CASES];
+pub const ALL: &[&[Case]] =
+    &[folders::CASES, links::CASES, modes::CASES, names::CASES, opening::CASES, owners::CASES, renames::CASES];
