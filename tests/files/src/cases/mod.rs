@@ -1,5 +1,6 @@
 //! All cases, by families: what each file here is about is said at its beginning.
 
+mod access;
 mod folders;
 mod links;
 mod modes;
@@ -7,9 +8,19 @@ mod names;
 mod opening;
 mod owners;
 mod renames;
+mod times;
 
 use crate::case::Case;
 
 /// Every family's cases.
-pub const ALL: &[&[Case]] =
-    &[folders::CASES, links::CASES, modes::CASES, names::CASES, opening::CASES, owners::CASES, renames::CASES];
+pub const ALL: &[&[Case]] = &[
+    access::CASES,
+    folders::CASES,
+    links::CASES,
+    modes::CASES,
+    names::CASES,
+    opening::CASES,
+    owners::CASES,
+    renames::CASES,
+    times::CASES,
+];
