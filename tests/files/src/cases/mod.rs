@@ -2,6 +2,7 @@
 
 mod access;
 mod folders;
+mod length;
 mod links;
 mod modes;
 mod names;
@@ -16,6 +17,7 @@ use crate::case::Case;
 pub const ALL: &[&[Case]] = &[
     access::CASES,
     folders::CASES,
+    length::CASES,
     links::CASES,
     modes::CASES,
     names::CASES,
