@@ -1,6 +1,7 @@
 //! All cases, by families: what each file here is about is said at its beginning.
 
 mod access;
+mod content;
 mod folders;
 mod length;
 mod links;
@@ -16,6 +17,7 @@ use crate::case::Case;
 /// Every family's cases.
 pub const ALL: &[&[Case]] = &[
     access::CASES,
+    content::CASES,
     folders::CASES,
     length::CASES,
     links::CASES,
