@@ -5,9 +5,11 @@ mod content;
 mod folders;
 mod length;
 mod links;
+mod lists;
 mod modes;
 mod names;
 mod opening;
+mod orphans;
 mod owners;
 mod renames;
 mod times;
@@ -21,9 +23,11 @@ pub const ALL: &[&[Case]] = &[
     folders::CASES,
     length::CASES,
     links::CASES,
+    lists::CASES,
     modes::CASES,
     names::CASES,
     opening::CASES,
+    orphans::CASES,
     owners::CASES,
     renames::CASES,
     times::CASES,
