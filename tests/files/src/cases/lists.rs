@@ -153,7 +153,7 @@ fn what_stays_while_others_come_and_go_is_listed() -> Held {
         if turn < 400 {
             file(&format!("d/new-{turn}"))?;
         }
-        if turn >= 50 && turn < 450 {
+        if (50..450).contains(&turn) {
             unlink(format!("d/new-{}", turn - 50).as_str())?;
         }
         turn += 1;
