@@ -5,6 +5,7 @@
 mod case;
 mod cases;
 mod scene;
+mod stress;
 mod sys;
 
 use std::process::ExitCode;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use crate::case::Wrong;
 
 const USAGE: &str = "usage: lighter-files posix DIR [WORD…]     cases whose names contain a word, or all
+       lighter-files stress DIR --seconds N --seed S
        lighter-files list";
 /// For one case, however slow the machine under it is.
 const DEADLINE: Duration = Duration::from_secs(120);
@@ -26,6 +28,10 @@ fn main() -> ExitCode {
             Ok(true)
         }
         ["posix", folder, ref words @ ..] => posix(folder, words),
+        ["stress", folder, "--seconds", seconds, "--seed", seed] => match (seconds.parse(), seed.parse()) {
+            (Ok(seconds), Ok(seed)) => stress::run(folder, Duration::from_secs(seconds), seed),
+            _ => Err(Wrong::new(USAGE)),
+        },
         _ => Err(Wrong::new(USAGE)),
     };
     match outcome {
