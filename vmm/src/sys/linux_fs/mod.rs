@@ -7,6 +7,7 @@ mod content;
 mod listing;
 mod names;
 mod records;
+mod watching;
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
@@ -20,6 +21,7 @@ use crate::virtio::fs::Errno;
 use crate::virtio::fs::Name;
 use crate::virtio::fs::host::{
     Access, Allocation, Attributes, Change, Entry, HostFs, Identity, Kind, Maker, Rename, Seek, Setting, Space, Time,
+    Watching,
 };
 use crate::virtio::fs::ownership::Remembered;
 
@@ -126,6 +128,11 @@ impl HostFs for LinuxFs {
         // Fails here, not at the guest's first step, where the kernel cannot keep the promise.
         openat2(&node, c".", OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), STEP).map_err(errno)?;
         Ok(Node(node))
+    }
+
+    fn watching(&self) -> Option<Box<dyn Watching<Node>>> {
+        // Without inotify, or when the user has too many of its queues, nothing is reported.
+        watching::Inotify::new().ok().map(|watching| Box::new(watching) as Box<dyn Watching<Node>>)
     }
 
     fn look_up(&self, folder: &Node, name: Name) -> Outcome<Attributes> {

@@ -41,6 +41,8 @@ pub mod init {
 
 /// What an answer to OPEN allows the kernel.
 pub mod open {
+    /// Nothing is cached; every read and write is asked for.
+    pub const DIRECT_IO: u32 = 1;
     /// Cached pages stay.
     pub const KEEP_CACHE: u32 = 1 << 1;
     /// The list of a folder may be cached.

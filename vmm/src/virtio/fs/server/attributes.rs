@@ -31,7 +31,7 @@ const ROOT_ATTRIBUTES: Attributes = Attributes {
 };
 
 impl<H: HostFs> Server<H> {
-    pub(super) fn get_attributes(&self, node: u64) -> Outcome {
+    pub(in crate::virtio::fs) fn get_attributes(&self, node: u64) -> Outcome {
         if node == ROOT {
             let shown = Shown { inode: ROOT_INODE, attributes: &ROOT_ATTRIBUTES };
             return Ok(Answer::Payload(Payload::attributes(shown, LIFETIME)));
@@ -45,6 +45,7 @@ impl<H: HostFs> Server<H> {
         let place = self.hold_to_change(node)?;
         let file = (asked.valid & fattr::FH != 0).then(|| self.files.get(asked.handle)).transpose()?;
         let change = change(asked)?;
+        self.did_node(node);
         let attributes = self.host.change(&place.held, file.as_deref(), &change)?;
         Ok(Answer::Payload(Payload::attributes(self.shown(&attributes), LIFETIME)))
     }

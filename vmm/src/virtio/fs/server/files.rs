@@ -21,6 +21,9 @@ impl<H: HostFs> Server<H> {
         if drop_set_id && access.truncate {
             self.host.change(&place.held, None, &Change { drop_set_id: true, ..Change::default() })?;
         }
+        if access.truncate {
+            self.did_node(node);
+        }
         let file = self.host.open(&place.held, access)?;
         let handle = self.files.add(file)?;
         Ok(Answer::Payload(Payload::default().and_open(handle, kernel_may(access))))
@@ -34,6 +37,7 @@ impl<H: HostFs> Server<H> {
             attributes = self.host.change(&held, Some(&file), &Change { drop_set_id: true, ..Change::default() })?;
         }
         let handle = self.files.add(file)?;
+        self.did_entry(place.id, name);
         Ok(Answer::Payload(self.entry(&place, name, &attributes).and_open(handle, kernel_may(access))))
     }
 
@@ -68,6 +72,7 @@ impl<H: HostFs> Server<H> {
             let place = self.hold_to_change(node)?;
             self.host.change(&place.held, None, &Change { drop_set_id: true, ..Change::default() })?;
         }
+        self.did_node(node);
         let written = self.host.write(&file, what.offset, &parts)?;
         // Not more than was asked.
         Ok(Answer::Payload(Payload::size(written as u32)))

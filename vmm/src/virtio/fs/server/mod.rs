@@ -13,18 +13,20 @@ mod folders;
 mod names;
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use vm_memory::VolatileSlice;
 
 use super::errno::Errno;
+use super::events::Happening;
+use super::events::watch::{self, Watch};
 use super::fuse::numbers::{MAJOR, OLDEST_MINOR, init};
 use super::fuse::reply::{self, Found, Payload, Shown};
 use super::fuse::request::{Header, Init, Operation};
 use super::handles::Handles;
-use super::host::{Attributes, HostFs, Identity};
+use super::host::{Attributes, HostFs, Identity, Kind};
 use super::name::Name;
 use super::nodes::{Nodes, ROOT, Way};
 use super::shares::{Share, Shares};
@@ -87,6 +89,11 @@ pub struct Server<H: HostFs> {
     devices: Mutex<Vec<u64>>,
     limits: Limits,
     greeted: AtomicBool,
+    /// Set once changes on the host are watched for.
+    watch: OnceLock<Arc<Watch<H::Node>>>,
+    /// The guest's thread whose requests may repeat what is armed; 0 is none.
+    pub(super) herald: AtomicU32,
+    pub(super) armed: Mutex<Option<Happening>>,
 }
 
 type Outcome = Result<Answer, Errno>;
@@ -103,6 +110,9 @@ impl<H: HostFs> Server<H> {
             devices: Mutex::default(),
             limits,
             greeted: AtomicBool::new(false),
+            watch: OnceLock::new(),
+            herald: AtomicU32::new(0),
+            armed: Mutex::default(),
         }
     }
 
@@ -127,6 +137,9 @@ impl<H: HostFs> Server<H> {
         self.greeted.store(false, Ordering::Release);
         self.files.clear();
         self.folders.clear();
+        if let Some(watch) = self.watch.get() {
+            self.nodes().all_folders().into_iter().for_each(|folder| watch.end(folder));
+        }
         let before = std::mem::replace(&mut *self.nodes(), Nodes::new(self.limits.held));
         drop(before);
     }
@@ -137,10 +150,32 @@ impl<H: HostFs> Server<H> {
         [known, held, self.files.len(), self.folders.len()]
     }
 
+    /// Says from now on what others do on the host to folders that the guest knows; `None` if this host does not report it, or
+    /// if somebody is told already.
+    ///
+    /// # Errors
+    /// No thread for it.
+    pub fn watch(self: &Arc<Self>) -> std::io::Result<Option<tokio::sync::mpsc::Receiver<Happening>>> {
+        if self.watch.get().is_some() {
+            return Ok(None);
+        }
+        let Some((watch, happenings)) = watch::start(self)? else { return Ok(None) };
+        let all = self.nodes().all_folders();
+        all.into_iter().for_each(|folder| watch.begin(folder));
+        Ok(self.watch.set(watch).ok().map(|()| happenings))
+    }
+
     /// Does what is asked.
     pub fn serve(&self, header: &Header, operation: &Operation, exchange: &Exchange) -> Answer {
         if !self.greeted.load(Ordering::Acquire) && !matches!(operation, Operation::Init(_)) {
             return if unanswered(operation) { Answer::None } else { Answer::Error(Errno::IO) };
+        }
+        // No thread has the number 0, which is what the kernel itself asks as.
+        if header.pid != 0
+            && header.pid == self.herald.load(Ordering::Acquire)
+            && let Some(answer) = self.echo(header, operation)
+        {
+            return answer;
         }
         self.dispatch(header, operation, exchange).unwrap_or_else(Answer::Error)
     }
@@ -155,11 +190,14 @@ impl<H: HostFs> Server<H> {
             }
             Operation::Forget { count } => {
                 self.nodes().forget(node, count);
+                self.watch_folders();
                 Ok(Answer::None)
             }
             Operation::BatchForget(forgets) => {
                 let mut nodes = self.nodes();
                 forgets.iter().for_each(|(node, count)| nodes.forget(node, count));
+                drop(nodes);
+                self.watch_folders();
                 Ok(Answer::None)
             }
             // Nothing here waits for long, so there is nothing to interrupt.
@@ -223,13 +261,13 @@ impl<H: HostFs> Server<H> {
         Ok(Answer::Payload(Payload::init(reply::Init { max_readahead: asked.max_readahead, flags })))
     }
 
-    fn nodes(&self) -> MutexGuard<'_, Nodes<H::Node>> {
+    pub(super) fn nodes(&self) -> MutexGuard<'_, Nodes<H::Node>> {
         // Its methods leave the table whole at every point where they could panic.
         self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Holds a node, finding it again if it was given up.
-    fn hold(&self, node: u64) -> Result<Arc<H::Node>, Errno> {
+    pub(super) fn hold(&self, node: u64) -> Result<Arc<H::Node>, Errno> {
         let way = self.nodes().way(node)?;
         let (mut at, steps) = match way {
             Way::Here(held) => return Ok(held),
@@ -252,7 +290,7 @@ impl<H: HostFs> Server<H> {
     }
 
     /// A node with the share that it lies in. The root lies in none, and nothing in it is the guest's to change.
-    fn place(&self, node: u64) -> Result<Place<H::Node>, Errno> {
+    pub(super) fn place(&self, node: u64) -> Result<Place<H::Node>, Errno> {
         if node == ROOT {
             return Err(Errno::ROFS);
         }
@@ -261,8 +299,38 @@ impl<H: HostFs> Server<H> {
     }
 
     /// The guest is told of what `name` in a folder is.
-    fn tell(&self, folder: &Place<H::Node>, name: Name, attributes: &Attributes) -> u64 {
-        self.nodes().found(folder.id, name, attributes.identity, &folder.share)
+    pub(super) fn tell(&self, folder: &Place<H::Node>, name: Name, attributes: &Attributes) -> u64 {
+        let node = self.nodes().found(folder.id, name, (attributes.identity, attributes.kind), &folder.share);
+        if attributes.kind == Kind::Folder {
+            self.watch_folders();
+        }
+        node
+    }
+
+    /// Has folders watched that the guest knows since this was last called, and those no more that it has forgotten.
+    fn watch_folders(&self) {
+        let Some(watch) = self.watch.get() else { return };
+        let (new, lost) = self.nodes().folders();
+        lost.into_iter().for_each(|folder| watch.end(folder));
+        new.into_iter().for_each(|folder| watch.begin(folder));
+    }
+
+    /// The guest itself did something to this entry.
+    fn did_entry(&self, folder: u64, name: Name) {
+        if let Some(watch) = self.watch.get() {
+            watch.own.entry(folder, name.bytes());
+        }
+    }
+
+    /// The guest itself changed this node.
+    fn did_node(&self, node: u64) {
+        if let Some(watch) = self.watch.get() {
+            watch.own.node(node);
+        }
+    }
+
+    pub(super) fn host(&self) -> &H {
+        &self.host
     }
 
     /// As an answer.
@@ -271,7 +339,7 @@ impl<H: HostFs> Server<H> {
         Payload::entry(Found { node, shown: Some(self.shown(attributes)), lifetime: LIFETIME })
     }
 
-    fn shown<'a>(&self, attributes: &'a Attributes) -> Shown<'a> {
+    pub(super) fn shown<'a>(&self, attributes: &'a Attributes) -> Shown<'a> {
         Shown { inode: self.inode(attributes.identity), attributes }
     }
 
@@ -287,15 +355,21 @@ impl<H: HostFs> Server<H> {
     }
 }
 
+impl<H: HostFs> Drop for Server<H> {
+    fn drop(&mut self) {
+        self.watch.get().inspect(|watch| watch.stop());
+    }
+}
+
 /// A node held, and where it lies.
-struct Place<N> {
-    id: u64,
-    share: Arc<Share<N>>,
-    held: Arc<N>,
+pub(super) struct Place<N> {
+    pub(super) id: u64,
+    pub(super) share: Arc<Share<N>>,
+    pub(super) held: Arc<N>,
 }
 
 /// An answer that says nothing but that all went well.
-fn done() -> Answer {
+pub(super) fn done() -> Answer {
     Answer::Payload(Payload::default())
 }
 
