@@ -122,7 +122,9 @@ fn sized(bytes: Vec<u8>, room: u32) -> Outcome {
 /// capabilities of files and access control lists stay out, as they do on a host's file system that knows none.
 fn allowed(name: &[u8]) -> Result<(), Errno> {
     match name {
-        _ if !name.starts_with(b"user.") || name == b"user." => Err(Errno::OPNOTSUPP),
+        _ if !name.starts_with(b"user.") => Err(Errno::OPNOTSUPP),
+        // No name in a name space that there is: as Linux says it.
+        b"user." => Err(Errno::INVAL),
         _ if name.len() > LONGEST_NAME => Err(Errno::RANGE),
         _ => Ok(()),
     }
