@@ -3,7 +3,7 @@
 use super::{Answer, LIFETIME, Outcome, Server, done};
 use crate::virtio::fs::errno::Errno;
 use crate::virtio::fs::fuse::reply::{Payload, Shown};
-use crate::virtio::fs::fuse::request::{SetAttr, fattr};
+use crate::virtio::fs::fuse::set_attr::{SetAttr, fattr};
 use crate::virtio::fs::host::{Attributes, Change, HostFs, Identity, Kind, NewTime, Setting, Space, Time};
 use crate::virtio::fs::nodes::ROOT;
 
