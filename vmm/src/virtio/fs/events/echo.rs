@@ -55,7 +55,7 @@ impl<H: HostFs> Server<H> {
 
     fn kind_at(&self, at: &At) -> Option<EntryKind> {
         let (folder, name) = (self.place(at.folder).ok()?, Name::new(&at.name).ok()?);
-        Some(entry_kind(self.host().look_up(&folder.held, name).ok()?.kind))
+        Some(entry_kind(self.see(&folder.held, name).ok()?.kind))
     }
 
     /// The answer to a request that repeats what is armed; `None` for any other.
@@ -130,7 +130,7 @@ impl<H: HostFs> Server<H> {
             let nodes = self.nodes();
             ends.into_iter().flatten().find_map(|end| nodes.step_towards(end, folder, name))?
         };
-        let there = self.place(folder).and_then(|place| self.host().look_up(&place.held, name));
+        let there = self.place(folder).and_then(|place| self.see(&place.held, name));
         if there.is_ok_and(|attributes| attributes.identity == identity) {
             return None;
         }
@@ -148,7 +148,7 @@ impl<H: HostFs> Server<H> {
 
     fn moved_entry(&self, to: &At) -> Option<(u64, Attributes, Duration)> {
         let (place, name) = (self.place(to.folder).ok()?, Name::new(&to.name).ok()?);
-        let attributes = self.host().look_up(&place.held, name).ok()?;
+        let attributes = self.see(&place.held, name).ok()?;
         let node = self.nodes().told(attributes.identity, &place.share);
         Some((node.unwrap_or_else(|| self.tell(&place, name, &attributes)), attributes, STEADY))
     }
@@ -168,7 +168,7 @@ impl<H: HostFs> Server<H> {
 
     fn moved(&self, to: &At) {
         let (Ok(place), Ok(name)) = (self.place(to.folder), Name::new(&to.name)) else { return };
-        if let Ok(attributes) = self.host().look_up(&place.held, name) {
+        if let Ok(attributes) = self.see(&place.held, name) {
             self.nodes().renamed(attributes.identity, &place.share, to.folder, name);
         }
     }
@@ -195,7 +195,7 @@ impl<H: HostFs> Server<H> {
 
     fn known_entry(&self, at: &At) -> Option<(u64, Attributes, Duration)> {
         let (place, name) = (self.place(at.folder).ok()?, Name::new(&at.name).ok()?);
-        let attributes = self.host().look_up(&place.held, name).ok()?;
+        let attributes = self.see(&place.held, name).ok()?;
         Some((self.tell(&place, name, &attributes), attributes, Duration::ZERO))
     }
 

@@ -191,7 +191,7 @@ impl<H: HostFs> Server<H> {
     /// What is there now; and the guest's node for it, if it knows one.
     fn there(&self, at: &At) -> Option<Option<u64>> {
         let (folder, name) = (self.place(at.folder).ok()?, Name::new(&at.name).ok()?);
-        let identity = self.host().look_up(&folder.held, name).ok()?.identity;
+        let identity = self.see(&folder.held, name).ok()?.identity;
         Some(self.nodes().known_as(identity, &folder.share))
     }
 }

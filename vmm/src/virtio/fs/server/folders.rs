@@ -66,6 +66,9 @@ impl<H: HostFs> Server<H> {
         if !listing.fits(entry.name, plus) {
             return false;
         }
+        if self.shares.hides(identity.device, entry.inode) {
+            return true;
+        }
         let inode = self.inode(Identity { inode: entry.inode, ..identity });
         let entry = Entry { inode, ..entry };
         if !plus {
@@ -79,9 +82,14 @@ impl<H: HostFs> Server<H> {
             listing.push(&entry, Some(nothing));
             return true;
         };
-        let Ok(attributes) = self.host.look_up(&folder.held, name) else {
-            listing.push(&entry, Some(nothing));
-            return true;
+        let attributes = match self.see(&folder.held, name) {
+            Ok(attributes) => attributes,
+            // Gone meanwhile, or not to be found.
+            Err(Errno::NOENT) => return true,
+            Err(_) => {
+                listing.push(&entry, Some(nothing));
+                return true;
+            }
         };
         let node = self.tell(folder, name, &attributes);
         listing.push(&entry, Some(Found { node, shown: Some(self.shown(&attributes)), lifetime: LIFETIME }));

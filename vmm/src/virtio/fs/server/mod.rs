@@ -127,6 +127,16 @@ impl<H: HostFs> Server<H> {
         Ok(())
     }
 
+    /// Hides a folder of the host: in no share is it found or listed, or anything put in its place.
+    ///
+    /// # Errors
+    /// It cannot be opened, or is no folder.
+    pub fn hide(&self, folder: &Path) -> Result<(), Errno> {
+        let identity = self.host.attributes(&self.host.root(folder)?)?.identity;
+        self.shares.hide(identity);
+        Ok(())
+    }
+
     /// Shares it no more; what the guest has open in it stays open until it closes it.
     pub fn unshare(&self, name: Name) {
         self.shares.remove(name);
@@ -298,6 +308,12 @@ impl<H: HostFs> Server<H> {
         Ok(Place { id: node, share, held: self.hold(node)? })
     }
 
+    /// What `name` in a folder is, unless the guest is not to know.
+    pub(super) fn see(&self, folder: &H::Node, name: Name) -> Result<Attributes, Errno> {
+        let attributes = self.host.look_up(folder, name)?;
+        if self.shares.is_hidden(attributes.identity) { Err(Errno::NOENT) } else { Ok(attributes) }
+    }
+
     /// The guest is told of what `name` in a folder is.
     pub(super) fn tell(&self, folder: &Place<H::Node>, name: Name, attributes: &Attributes) -> u64 {
         let node = self.nodes().found(folder.id, name, (attributes.identity, attributes.kind), &folder.share);
@@ -385,3 +401,6 @@ fn gone(error: Errno) -> Errno {
         other => other,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,7 +23,7 @@ impl<H: HostFs> Server<H> {
             return self.look_up_share(name);
         }
         let place = self.place(folder)?;
-        match self.host.look_up(&place.held, name) {
+        match self.see(&place.held, name) {
             Ok(attributes) => Ok(Answer::Payload(self.entry(&place, name, &attributes))),
             // That there is none may be remembered, too.
             Err(Errno::NOENT) => {
@@ -123,9 +123,9 @@ impl<H: HostFs> Server<H> {
         };
         let (source, target) = (self.hold_to_change(from.0)?, self.hold_to_change(to.0)?);
         same_share(&source, &target)?;
-        let moved = self.host.look_up(&source.held, from.1)?;
+        let moved = self.see(&source.held, from.1)?;
         let doomed = (how == Rename::Replace).then(|| self.hold_doomed(&target, to.1)).flatten();
-        let exchanged = (how == Rename::Exchange).then(|| self.host.look_up(&target.held, to.1)).transpose()?;
+        let exchanged = (how == Rename::Exchange).then(|| self.see(&target.held, to.1)).transpose()?;
         self.did_entry(source.id, from.1);
         self.did_entry(target.id, to.1);
         self.host.rename((&source.held, from.1), (&target.held, to.1), how)?;
@@ -144,7 +144,7 @@ impl<H: HostFs> Server<H> {
 
     /// Holds what is about to lose its name, if the guest knows it.
     fn hold_doomed(&self, folder: &Place<H::Node>, name: Name) -> Option<(u64, H::Node)> {
-        let identity = self.host.look_up(&folder.held, name).ok()?.identity;
+        let identity = self.see(&folder.held, name).ok()?.identity;
         let node = self.nodes().doomed(identity, &folder.share)?;
         let held = self.host.hold(&folder.held, name).ok()?;
         (self.host.attributes(&held).ok()?.identity == identity).then_some((node, held))
