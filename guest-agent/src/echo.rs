@@ -104,6 +104,9 @@ fn again_if(act: impl Fn() -> Outcome<()>, cached: Errno, renew: impl FnOnce() -
 }
 
 fn renew(folder: &OwnedFd) -> Outcome<()> {
+    // A list that the kernel has is an old one if the folder has changed, which it asks for when it has to.
+    let now = AtFlags::EMPTY_PATH | AtFlags::STATX_FORCE_SYNC;
+    rustix::fs::statx(folder, c"", now, rustix::fs::StatxFlags::MTIME)?;
     let list = openat(folder, c".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     Dir::new(list)?.try_for_each(|entry| entry.map(drop))
 }

@@ -18,6 +18,8 @@ pub mod reaper;
 pub mod scan;
 /// What differs by operating system.
 pub mod sys;
+/// What inotify reports.
+pub mod watch;
 
 use std::io::{self, Read, Write};
 use std::net::Shutdown;

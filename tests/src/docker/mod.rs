@@ -5,6 +5,7 @@ pub mod build;
 pub mod conformance;
 pub mod containers;
 pub mod disk;
+pub mod events;
 pub mod images;
 pub mod lifecycle;
 pub mod network;
@@ -179,6 +180,7 @@ pub fn all() -> Vec<Case> {
     cases.extend(terminal::cases());
     cases.extend(images::cases());
     cases.extend(build::cases());
+    cases.extend(events::cases());
     cases.extend(conformance::cases());
     cases.extend(wake::cases());
     cases.extend(disk::cases());

@@ -69,6 +69,8 @@ impl<H: HostFs> Server<H> {
                 // Without leave to keep cached pages the kernel drops them, and direct I/O asks before it believes a length.
                 Some(Answer::Payload(Payload::default().and_open(ECHO, open::DIRECT_IO)))
             }
+            // The agent asks before it lists, so that the kernel takes the list that it has for an old one.
+            (Operation::GetAttr { .. }, _) => self.changed_just_now(header.node),
             (Operation::SetAttr(_), Happening::Attributes(_)) => self.get_attributes(header.node).ok(),
 
             (Operation::Lookup { name }, Happening::Made(at, _)) if is(at, header.node, *name) => {
@@ -110,6 +112,14 @@ impl<H: HostFs> Server<H> {
             }
             _ => None,
         }
+    }
+
+    /// A folder as it is, but for a time of change that the guest has not seen, not to be believed for any time.
+    fn changed_just_now(&self, node: u64) -> Option<Answer> {
+        let mut attributes = self.host().attributes(&self.place(node).ok()?.held).ok()?;
+        attributes.modified.nanos = (attributes.modified.nanos + 1) % 1_000_000_000;
+        (attributes.kind == Kind::Folder)
+            .then(|| Answer::Payload(Payload::attributes(self.shown(&attributes), Duration::ZERO)))
     }
 
     /// What was there, for the guest to remove: as the guest knew it, or nobody's.

@@ -42,6 +42,7 @@ const WISHES: u64 = init::ASYNC_READ
     | init::PARALLEL_DIROPS
     | init::MAX_PAGES
     | init::CACHE_SYMLINKS
+    | init::NO_OPENDIR_SUPPORT
     | init::HANDLE_KILLPRIV_V2
     | init::INIT_EXT
     | init::DIRECT_IO_ALLOW_MMAP;
@@ -86,6 +87,9 @@ pub struct Server<H: HostFs> {
     nodes: Mutex<Nodes<H::Node>>,
     files: Handles<H::File>,
     folders: Handles<Mutex<folders::OpenFolder<H>>>,
+    /// The kernel lists folders without opening them.
+    unopened: AtomicBool,
+    streams: Mutex<folders::Streams<H>>,
     devices: Mutex<Vec<u64>>,
     limits: Limits,
     greeted: AtomicBool,
@@ -107,6 +111,8 @@ impl<H: HostFs> Server<H> {
             nodes: Mutex::new(Nodes::new(limits.held)),
             files: Handles::new(limits.open),
             folders: Handles::new(limits.open),
+            unopened: AtomicBool::new(false),
+            streams: Mutex::default(),
             devices: Mutex::default(),
             limits,
             greeted: AtomicBool::new(false),
@@ -147,6 +153,7 @@ impl<H: HostFs> Server<H> {
         self.greeted.store(false, Ordering::Release);
         self.files.clear();
         self.folders.clear();
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner).clear();
         if let Some(watch) = self.watch.get() {
             self.nodes().all_folders().into_iter().for_each(|folder| watch.end(folder));
         }
@@ -249,10 +256,10 @@ impl<H: HostFs> Server<H> {
             }
 
             Operation::OpenDir => self.open_folder(node),
-            Operation::ReadDir(ref what) => self.list(what, false),
-            Operation::ReadDirPlus(ref what) => self.list(what, true),
+            Operation::ReadDir(ref what) => self.list(node, what, false),
+            Operation::ReadDirPlus(ref what) => self.list(node, what, true),
             Operation::ReleaseDir { handle } => self.folders.release(handle).map(|()| done()),
-            Operation::FSyncDir { handle } => self.sync_folder(handle),
+            Operation::FSyncDir { handle } => self.sync_folder(node, handle),
             Operation::Unknown(_) => Err(Errno::NOSYS),
         }
     }
@@ -268,6 +275,7 @@ impl<H: HostFs> Server<H> {
         }
         // To one of a later major number only ours is told; it then greets again with that.
         let flags = asked.flags & WISHES;
+        self.unopened.store(flags & init::NO_OPENDIR_SUPPORT != 0, Ordering::Release);
         Ok(Answer::Payload(Payload::init(reply::Init { max_readahead: asked.max_readahead, flags })))
     }
 

@@ -21,15 +21,20 @@ fn name(text: &str) -> Name<'_> {
     Name::new(text.as_bytes()).unwrap()
 }
 
-/// A greeted server with a folder shared as `rw`, and the same as `ro`.
+/// A server with a folder shared as `rw`, and the same as `ro`, greeted by a kernel that opens folders before it lists them.
 fn world() -> World {
+    greeted(u64::MAX & !init::NO_OPENDIR_SUPPORT)
+}
+
+/// The same, greeted with these flags.
+fn greeted(flags: u64) -> World {
     let place = tempfile::tempdir().unwrap();
     fs::create_dir(place.path().join("shared")).unwrap();
     let server = Arc::new(Server::new(NativeFs::default(), LIMITS));
     server.share(name("rw"), &place.path().join("shared"), true).unwrap();
     server.share(name("ro"), &place.path().join("shared"), false).unwrap();
     let world = World { place, server };
-    let init = Operation::Init(Init { major: 7, minor: 39, max_readahead: 1 << 17, flags: u64::MAX });
+    let init = Operation::Init(Init { major: 7, minor: 39, max_readahead: 1 << 17, flags });
     assert!(matches!(world.ask(0, &init), Answer::Payload(_)));
     world
 }
@@ -265,6 +270,21 @@ fn f10_ten_thousand_entries_are_listed_once_each_and_held_by_few_descriptors() {
     }
     let folder = world.look_up(ROOT, "rw");
     let handle = world.number(folder, &Operation::OpenDir);
+    let names = all_names(&world, folder, handle);
+    assert_eq!(names.len(), 10_002);
+    let [known, held, files, folders] = world.server.counts();
+    assert_eq!((known, files, folders), (10_001, 0, 1));
+    assert!(held <= LIMITS.held);
+    // Each of them can be held, one after the other.
+    for number in (0..10_000).step_by(97) {
+        let node = world.look_up(folder, &format!("entry-{number}"));
+        world.number(node, &Operation::GetAttr { handle: None });
+    }
+    assert!(world.server.counts()[1] <= LIMITS.held);
+}
+
+/// Lists a folder to its end; fails if anything is listed twice.
+fn all_names(world: &World, folder: u64, handle: u64) -> std::collections::HashSet<String> {
     let (mut offset, mut names) = (0, std::collections::HashSet::new());
     loop {
         let Answer::Payload(list) =
@@ -286,14 +306,29 @@ fn f10_ten_thousand_entries_are_listed_once_each_and_held_by_few_descriptors() {
             bytes = &bytes[128 + (24 + len).next_multiple_of(8)..];
         }
     }
-    assert_eq!(names.len(), 10_002);
-    let [known, held, files, folders] = world.server.counts();
-    assert_eq!((known, files, folders), (10_001, 0, 1));
-    assert!(held <= LIMITS.held);
-    // Each of them can be held, one after the other.
-    for number in (0..10_000).step_by(97) {
-        let node = world.look_up(folder, &format!("entry-{number}"));
-        world.number(node, &Operation::GetAttr { handle: None });
+    names
+}
+
+#[test]
+fn a_kernel_that_need_not_open_folders_lists_them_by_their_node() {
+    let world = greeted(u64::MAX);
+    for number in 0..1000 {
+        fs::write(world.path(&format!("entry-{number}")), "").unwrap();
     }
-    assert!(world.server.counts()[1] <= LIMITS.held);
+    let folder = world.look_up(ROOT, "rw");
+    assert_eq!(world.fails(folder, &Operation::OpenDir), Errno::NOSYS);
+    assert_eq!(all_names(&world, folder, 0).len(), 1002);
+    assert!(
+        matches!(world.ask(ROOT, &Operation::ReadDir(transfer(0, 512))), Answer::Payload(list) if !list.bytes().is_empty())
+    );
+    // More lists at once than are kept open, and in turns.
+    let first = |world: &World| {
+        let Answer::Payload(list) = world.ask(folder, &Operation::ReadDir(transfer(0, 512))) else { panic!("a list") };
+        list.bytes().to_vec()
+    };
+    let begin = first(&world);
+    (0..100).for_each(|_| assert_eq!(first(&world), begin));
+    assert_eq!(all_names(&world, folder, 0).len(), 1002);
+    assert!(matches!(world.ask(folder, &Operation::FSyncDir { handle: 0 }), Answer::Payload(_)));
+    assert_eq!(world.server.counts()[3], 0);
 }
