@@ -32,6 +32,8 @@ pub struct Nodes<N> {
     /// How many may be held, and how many of those pinned.
     limit: usize,
     next: u64,
+    /// Whether somebody asks for the next two.
+    noting: bool,
     /// Folders that the guest knows since it was last asked, and those that it knows no more.
     new_folders: Vec<u64>,
     lost_folders: Vec<u64>,
@@ -92,6 +94,7 @@ impl<N> Nodes<N> {
             pinned: 0,
             limit: limit.max(16),
             next: ROOT + 1,
+            noting: false,
             new_folders: Vec::new(),
             lost_folders: Vec::new(),
         }
@@ -114,7 +117,7 @@ impl<N> Nodes<N> {
         }
         let id = self.next;
         self.next += 1;
-        if kind == Kind::Folder {
+        if self.noting && kind == Kind::Folder {
             self.new_folders.push(id);
         }
         let node = Node {
@@ -218,6 +221,11 @@ impl<N> Nodes<N> {
         if let Some(&id) = self.by_identity.get(&(share.id(), identity)) {
             self.move_to(id, parent, name);
         }
+    }
+
+    /// From now on [`folders`](Self::folders) is asked for.
+    pub fn note_folders(&mut self) {
+        self.noting = true;
     }
 
     /// Folders that are known since this was last asked, and those that are no more.
@@ -340,7 +348,7 @@ impl<N> Nodes<N> {
             && node.children == 0
         {
             let node = self.known.remove(&at).expect("just seen");
-            if node.kind == Kind::Folder {
+            if self.noting && node.kind == Kind::Folder {
                 self.lost_folders.push(at);
             }
             self.by_identity.remove(&(node.share.id(), node.identity));

@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::{Answer, LIFETIME, Outcome, Place, Server, done};
+use super::places::Place;
+use super::{Answer, LIFETIME, Outcome, Server, done};
 use crate::virtio::fs::errno::Errno;
 use crate::virtio::fs::fuse::reply::{Found, Listing, Payload};
 use crate::virtio::fs::fuse::request::Transfer;

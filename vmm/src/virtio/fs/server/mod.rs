@@ -11,10 +11,11 @@ mod attributes;
 mod files;
 mod folders;
 mod names;
+mod places;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use vm_memory::VolatileSlice;
@@ -23,13 +24,13 @@ use super::errno::Errno;
 use super::events::Happening;
 use super::events::watch::{self, Watch};
 use super::fuse::numbers::{MAJOR, OLDEST_MINOR, init};
-use super::fuse::reply::{self, Found, Payload, Shown};
+use super::fuse::reply::{self, Payload};
 use super::fuse::request::{Header, Init, Operation};
 use super::handles::Handles;
-use super::host::{Attributes, HostFs, Identity, Kind};
+use super::host::HostFs;
 use super::name::Name;
-use super::nodes::{Nodes, ROOT, Way};
-use super::shares::{Share, Shares};
+use super::nodes::Nodes;
+use super::shares::Shares;
 
 /// What the guest's kernel is asked to do, of what it can.
 const WISHES: u64 = init::ASYNC_READ
@@ -157,7 +158,11 @@ impl<H: HostFs> Server<H> {
         if let Some(watch) = self.watch.get() {
             self.nodes().all_folders().into_iter().for_each(|folder| watch.end(folder));
         }
-        let before = std::mem::replace(&mut *self.nodes(), Nodes::new(self.limits.held));
+        let mut fresh = Nodes::new(self.limits.held);
+        if self.watch.get().is_some() {
+            fresh.note_folders();
+        }
+        let before = std::mem::replace(&mut *self.nodes(), fresh);
         drop(before);
     }
 
@@ -177,7 +182,10 @@ impl<H: HostFs> Server<H> {
             return Ok(None);
         }
         let Some((watch, happenings)) = watch::start(self)? else { return Ok(None) };
-        let all = self.nodes().all_folders();
+        let mut nodes = self.nodes();
+        nodes.note_folders();
+        let all = nodes.all_folders();
+        drop(nodes);
         all.into_iter().for_each(|folder| watch.begin(folder));
         Ok(self.watch.set(watch).ok().map(|()| happenings))
     }
@@ -278,118 +286,12 @@ impl<H: HostFs> Server<H> {
         self.unopened.store(flags & init::NO_OPENDIR_SUPPORT != 0, Ordering::Release);
         Ok(Answer::Payload(Payload::init(reply::Init { max_readahead: asked.max_readahead, flags })))
     }
-
-    pub(super) fn nodes(&self) -> MutexGuard<'_, Nodes<H::Node>> {
-        // Its methods leave the table whole at every point where they could panic.
-        self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Holds a node, finding it again if it was given up.
-    pub(super) fn hold(&self, node: u64) -> Result<Arc<H::Node>, Errno> {
-        let way = self.nodes().way(node)?;
-        let (mut at, steps) = match way {
-            Way::Here(held) => return Ok(held),
-            Way::Down(from, steps) => (from, steps),
-        };
-        for step in steps {
-            let held = self.host.hold(&at, step.name()).map_err(gone)?;
-            if self.host.attributes(&held).map_err(gone)?.identity != step.identity {
-                return Err(Errno::STALE);
-            }
-            at = self.nodes().hold(step.node, held);
-        }
-        Ok(at)
-    }
-
-    /// A node in which something may be changed.
-    fn hold_to_change(&self, node: u64) -> Result<Place<H::Node>, Errno> {
-        let place = self.place(node)?;
-        if place.share.is_writable() { Ok(place) } else { Err(Errno::ROFS) }
-    }
-
-    /// A node with the share that it lies in. The root lies in none, and nothing in it is the guest's to change.
-    pub(super) fn place(&self, node: u64) -> Result<Place<H::Node>, Errno> {
-        if node == ROOT {
-            return Err(Errno::ROFS);
-        }
-        let share = self.nodes().share(node)?;
-        Ok(Place { id: node, share, held: self.hold(node)? })
-    }
-
-    /// What `name` in a folder is, unless the guest is not to know.
-    pub(super) fn see(&self, folder: &H::Node, name: Name) -> Result<Attributes, Errno> {
-        let attributes = self.host.look_up(folder, name)?;
-        if self.shares.is_hidden(attributes.identity) { Err(Errno::NOENT) } else { Ok(attributes) }
-    }
-
-    /// The guest is told of what `name` in a folder is.
-    pub(super) fn tell(&self, folder: &Place<H::Node>, name: Name, attributes: &Attributes) -> u64 {
-        let node = self.nodes().found(folder.id, name, (attributes.identity, attributes.kind), &folder.share);
-        if attributes.kind == Kind::Folder {
-            self.watch_folders();
-        }
-        node
-    }
-
-    /// Has folders watched that the guest knows since this was last called, and those no more that it has forgotten.
-    fn watch_folders(&self) {
-        let Some(watch) = self.watch.get() else { return };
-        let (new, lost) = self.nodes().folders();
-        lost.into_iter().for_each(|folder| watch.end(folder));
-        new.into_iter().for_each(|folder| watch.begin(folder));
-    }
-
-    /// The guest itself did something to this entry.
-    fn did_entry(&self, folder: u64, name: Name) {
-        if let Some(watch) = self.watch.get() {
-            watch.own.entry(folder, name.bytes());
-        }
-    }
-
-    /// The guest itself changed this node.
-    fn did_node(&self, node: u64) {
-        if let Some(watch) = self.watch.get() {
-            watch.own.node(node);
-        }
-    }
-
-    pub(super) fn host(&self) -> &H {
-        &self.host
-    }
-
-    /// As an answer.
-    fn entry(&self, folder: &Place<H::Node>, name: Name, attributes: &Attributes) -> Payload {
-        let node = self.tell(folder, name, attributes);
-        Payload::entry(Found { node, shown: Some(self.shown(attributes)), lifetime: LIFETIME })
-    }
-
-    pub(super) fn shown<'a>(&self, attributes: &'a Attributes) -> Shown<'a> {
-        Shown { inode: self.inode(attributes.identity), attributes }
-    }
-
-    /// The guest sees one file system where the host may have several: numbers of the first one stay as they are.
-    fn inode(&self, identity: Identity) -> u64 {
-        const INODE_BITS: u32 = 48;
-        let mut devices = self.devices.lock().unwrap_or_else(PoisonError::into_inner);
-        let place = devices.iter().position(|&device| device == identity.device).unwrap_or_else(|| {
-            devices.push(identity.device);
-            devices.len() - 1
-        });
-        identity.inode ^ ((place as u64) << INODE_BITS)
-    }
 }
 
 impl<H: HostFs> Drop for Server<H> {
     fn drop(&mut self) {
         self.watch.get().inspect(|watch| watch.stop());
     }
-}
-
-/// A node held, and where it lies.
-pub(super) struct Place<N> {
-    pub(super) id: u64,
-    pub(super) share: Arc<Share<N>>,
-    pub(super) held: Arc<N>,
 }
 
 /// An answer that says nothing but that all went well.
@@ -400,14 +302,6 @@ pub(super) fn done() -> Answer {
 /// Whether nobody waits for an answer.
 fn unanswered(operation: &Operation) -> bool {
     matches!(operation, Operation::Forget { .. } | Operation::BatchForget(_) | Operation::Interrupt)
-}
-
-/// What finding a known object again fails with, if it is there no more.
-fn gone(error: Errno) -> Errno {
-    match error {
-        Errno::NOENT | Errno::NOTDIR | Errno::LOOP => Errno::STALE,
-        other => other,
-    }
 }
 
 #[cfg(test)]

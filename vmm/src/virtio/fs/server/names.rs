@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Answer, LIFETIME, Outcome, Place, Server, done};
+use super::places::Place;
+use super::{Answer, LIFETIME, Outcome, Server, done};
 use crate::virtio::fs::errno::Errno;
 use crate::virtio::fs::fuse::reply::{Found, Payload};
 use crate::virtio::fs::fuse::request::Header;
