@@ -11,6 +11,7 @@ mod attributes;
 mod files;
 mod folders;
 mod names;
+mod served;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,6 +20,7 @@ use std::time::Duration;
 
 use vm_memory::VolatileSlice;
 
+use self::served::Served;
 use super::errno::Errno;
 use super::fuse::numbers::{MAJOR, OLDEST_MINOR, init};
 use super::fuse::reply::{self, Found, Payload, Shown};
@@ -87,6 +89,7 @@ pub struct Server<H: HostFs> {
     devices: Mutex<Vec<u64>>,
     limits: Limits,
     greeted: AtomicBool,
+    served: Served,
 }
 
 type Outcome = Result<Answer, Errno>;
@@ -103,6 +106,7 @@ impl<H: HostFs> Server<H> {
             devices: Mutex::default(),
             limits,
             greeted: AtomicBool::new(false),
+            served: Served::default(),
         }
     }
 
@@ -137,8 +141,14 @@ impl<H: HostFs> Server<H> {
         [known, held, self.files.len(), self.folders.len()]
     }
 
+    /// How many requests came so far, by opcode; those that never came are left out.
+    pub fn served(&self) -> Vec<(u32, u64)> {
+        self.served.counts()
+    }
+
     /// Does what is asked.
     pub fn serve(&self, header: &Header, operation: &Operation, exchange: &Exchange) -> Answer {
+        self.served.count(header.opcode);
         if !self.greeted.load(Ordering::Acquire) && !matches!(operation, Operation::Init(_)) {
             return if unanswered(operation) { Answer::None } else { Answer::Error(Errno::IO) };
         }
