@@ -4,6 +4,7 @@
 //! ```text
 //! fs_vhost FOLDER SOCKET     shares FOLDER as `share` under the tag `lighter`, until the one connection to SOCKET ends
 //! ```
+//! It says when it listens, and at what rate a guest's time stamp counter will run: `ready KILOHERTZ`, 0 if that is not known.
 //! For each line on its standard input it says, in one line, how many requests came so far: `OPCODE:COUNT …`.
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -25,6 +26,7 @@ mod serving {
     use std::path::Path;
     use std::sync::Arc;
 
+    use lighter_vmm::hv::software::tsc::Sample;
     use lighter_vmm::hv::software::vhost_user::{self, Event, Offer};
     use lighter_vmm::virtio::VirtioDevice;
     use lighter_vmm::virtio::fs::{Fs, Limits, Name, NativeFs, Server};
@@ -42,6 +44,8 @@ mod serving {
         let device = Fs::new("lighter", 1, Arc::clone(&server));
         let queues = device.queue_sizes().len();
         let listener = UnixListener::bind(socket)?;
+        let khz = Sample::take().and_then(Sample::kilohertz).unwrap_or_default();
+        println!("ready {khz}");
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let _inside = runtime.enter();
         let connect = move || listener.accept().map(|(socket, _)| socket);
