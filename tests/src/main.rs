@@ -38,18 +38,13 @@ enum Verb {
     },
     /// Measure, and print a table.
     Bench {
-        /// What to measure: boot, or of it only microvm; proxy, proxy-software; net, and words of its measures' names.
+        /// What to measure: boot, or of it only microvm; proxy, proxy-software; files; net, and words of its measures' names.
         #[arg(required = true)]
         names: Vec<String>,
-        /// Runs of each; the table shows medians.
-        #[arg(long, default_value_t = 3)]
-        rounds: u32,
-        /// Of net: alternating runs of each measure.
-        #[arg(long, default_value_t = 9)]
-        pairs: u32,
-        /// Of net: three of them.
-        #[arg(long, conflicts_with = "pairs")]
-        quick: bool,
+        #[command(flatten)]
+        often: bench::Often,
+        #[command(flatten)]
+        files: bench::files::Asked,
         /// Also write every figure to this file.
         #[arg(long)]
         json: Option<std::path::PathBuf>,
@@ -109,9 +104,7 @@ fn run(verb: Verb) -> anyhow::Result<()> {
     match verb {
         Verb::Demo => demo::run(),
         Verb::Test { words } => suite::run(&words),
-        Verb::Bench { names, rounds, pairs, quick, json } => {
-            bench::run(&names, rounds, if quick { 3 } else { pairs }, json.as_deref())
-        }
+        Verb::Bench { names, often, files, json } => bench::run(&names, &often, &files, json.as_deref()),
         Verb::Soak { what: _, minutes } => soak::run(&soak::Plan::long(std::time::Duration::from_secs(minutes * 60))),
         Verb::Fuzz { seconds } => fuzz::run(seconds),
         Verb::InsideNet(asked) => bench::net::inside(&asked),

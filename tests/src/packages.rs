@@ -50,6 +50,13 @@ pub const NETWORK_BENCH: &[Package] = &[
     Package { name: "strace", probe: "strace" },
 ];
 
+/// For measuring shared folders: what they are compared with is part of QEMU's package.
+pub const FILES_BENCH: &[Package] = &[
+    Package { name: "qemu-system-x86", probe: "qemu-system-x86_64" },
+    Package { name: "qemu-system-common", probe: "/usr/lib/qemu/virtiofsd" },
+    Package { name: "cpio", probe: "cpio" },
+];
+
 /// The docker CLI, under the names that releases give it.
 const DOCKER_CLI: &[&str] = &["docker-cli", "docker.io"];
 

@@ -77,9 +77,18 @@ pub fn net_rig() -> Result<PathBuf> {
     native_rig("net_rig")
 }
 
+/// Builds the device of shared folders for a QEMU by hand and returns its path.
+pub fn fs_vhost() -> Result<PathBuf> {
+    example("lighter-vmm", "fs_vhost")
+}
+
 /// Builds a program around parts of the product, optimised as the product is.
 fn native_rig(name: &str) -> Result<PathBuf> {
-    cargo(["build", "--quiet", "--release", "-p", "lighter", "--example", name]).show()?;
+    example("lighter", name)
+}
+
+fn example(package: &str, name: &str) -> Result<PathBuf> {
+    cargo(["build", "--quiet", "--release", "-p", package, "--example", name]).show()?;
     let path = target_dir()?.join("release/examples").join(name);
     ensure!(path.is_file(), "cargo built no {}", path.display());
     Ok(path)

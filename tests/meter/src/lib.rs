@@ -10,6 +10,8 @@ pub mod datagrams;
 pub mod exec;
 /// Many connections at the same time.
 pub mod fetch;
+/// Work on a tree of files.
+pub mod files;
 /// A table of names and types.
 pub mod names;
 /// What Testcontainers leaves the removing to.

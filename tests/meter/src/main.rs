@@ -3,14 +3,15 @@
 //! of its own it does what the busybox of the other containers cannot: `echo PORT` is a UDP server, `scan …` asks
 //! every port of addresses, `refused COUNT` is refused by the vsock device, `ways …` tries vsock in three ways,
 //! `fetch …` has many connections at the same time, `datagrams …` wants datagrams back, `names SERVER` asks a name server for
-//! a table of names, `reaper` removes what others leave, and `watch FOLDER` says what inotify reports.
+//! a table of names, `reaper` removes what others leave, `watch FOLDER` says what inotify reports, and `files` (with
+//! `guest FOLDER…`, as the first process of a machine) works on trees of files.
 
 use std::error::Error;
 use std::io::{self, BufRead, Write};
 use std::net::{Ipv6Addr, UdpSocket};
 use std::path::Path;
 
-use lighter_meter::{datagrams, exec, fetch, fresh, kept, names, percentile, reaper, scan, sys, watch};
+use lighter_meter::{datagrams, exec, fetch, files, fresh, kept, names, percentile, reaper, scan, sys, watch};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -40,6 +41,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         ["names", server] => Ok(names::run(server.parse()?)?),
         ["reaper"] => Ok(reaper::run()?),
         ["watch", folder] => Ok(watch::run(folder)?),
+        ["files"] => Ok(files::answer(files::Caches { dropped: false })?),
+        ["files", "guest", ref folders @ ..] => {
+            sys::machine::prepare(folders)?;
+            Ok(files::answer(files::Caches { dropped: true })?)
+        }
         ["fetch", server, path, count] => Ok(fetch::run(server.parse()?, path, count.parse()?)?),
         _ => Err(format!("{words:?} is nothing that this program does").into()),
     }

@@ -220,7 +220,8 @@ fn stage_ms(log: &str, stage: &str) -> Option<f64> {
     after.split_whitespace().next()?.parse().ok()
 }
 
-fn current_image(cache: &Path) -> Result<PathBuf> {
+/// The guest image that was built last.
+pub fn current_image(cache: &Path) -> Result<PathBuf> {
     let images = cache.join("images");
     let name = std::fs::read_to_string(images.join("current")).context("no guest image")?;
     Ok(images.join(name.trim()))

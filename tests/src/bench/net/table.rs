@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::measures::{Turn, Turns};
 use super::stacks::NAMES;
+use crate::bench::quartiles;
 
 /// Prints the table and returns it.
 pub fn show(turns: &Turns) -> Value {
@@ -39,24 +40,4 @@ pub fn show(turns: &Turns) -> Value {
 /// A ratio of two things that were there at all.
 fn ratio(ours: f64, theirs: f64) -> Option<f64> {
     (theirs > 0.0).then_some(ours / theirs)
-}
-
-/// The lower quartile, the median and the upper quartile, each a value that was seen; not numbers where nothing was.
-fn quartiles(values: impl Iterator<Item = f64>) -> [f64; 3] {
-    let mut sorted: Vec<f64> = values.filter(|value| !value.is_nan()).collect();
-    sorted.sort_by(f64::total_cmp);
-    let Some(last) = sorted.len().checked_sub(1) else { return [f64::NAN; 3] };
-    [last / 4, last / 2, last - last / 4].map(|at| sorted[at])
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn quartiles_are_values_that_were_seen() {
-        assert_eq!(quartiles([5.0, 1.0, 4.0, 2.0, 3.0].into_iter()), [2.0, 3.0, 4.0]);
-        assert_eq!(quartiles([7.0].into_iter()), [7.0; 3]);
-        assert!(quartiles(std::iter::empty())[1].is_nan());
-    }
 }

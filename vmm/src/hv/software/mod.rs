@@ -17,7 +17,8 @@ mod handover;
 mod monitor;
 mod qemu;
 mod supervisor;
-mod tsc;
+/// The time stamp counter's rate, which a guest is told.
+pub mod tsc;
 /// The transport: our devices for QEMU's queues.
 #[path = "../../virtio/vhost_user/mod.rs"]
 pub mod vhost_user;

@@ -12,6 +12,7 @@ mod files;
 mod folders;
 mod names;
 mod places;
+mod served;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -20,6 +21,7 @@ use std::time::Duration;
 
 use vm_memory::VolatileSlice;
 
+use self::served::Served;
 use super::errno::Errno;
 use super::events::Happening;
 use super::events::watch::{self, Watch};
@@ -99,6 +101,7 @@ pub struct Server<H: HostFs> {
     /// The guest's thread whose requests may repeat what is armed; 0 is none.
     pub(super) herald: AtomicU32,
     pub(super) armed: Mutex<Option<Happening>>,
+    served: Served,
 }
 
 type Outcome = Result<Answer, Errno>;
@@ -120,6 +123,7 @@ impl<H: HostFs> Server<H> {
             watch: OnceLock::new(),
             herald: AtomicU32::new(0),
             armed: Mutex::default(),
+            served: Served::default(),
         }
     }
 
@@ -190,8 +194,14 @@ impl<H: HostFs> Server<H> {
         Ok(self.watch.set(watch).ok().map(|()| happenings))
     }
 
+    /// How many requests came so far, by opcode; those that never came are left out.
+    pub fn served(&self) -> Vec<(u32, u64)> {
+        self.served.counts()
+    }
+
     /// Does what is asked.
     pub fn serve(&self, header: &Header, operation: &Operation, exchange: &Exchange) -> Answer {
+        self.served.count(header.opcode);
         if !self.greeted.load(Ordering::Acquire) && !matches!(operation, Operation::Init(_)) {
             return if unanswered(operation) { Answer::None } else { Answer::Error(Errno::IO) };
         }
