@@ -3,14 +3,14 @@
 //! of its own it does what the busybox of the other containers cannot: `echo PORT` is a UDP server, `scan …` asks
 //! every port of addresses, `refused COUNT` is refused by the vsock device, `ways …` tries vsock in three ways,
 //! `fetch …` has many connections at the same time, `datagrams …` wants datagrams back, `names SERVER` asks a name server for
-//! a table of names, and `reaper` removes what others leave.
+//! a table of names, `reaper` removes what others leave, and `swap SECONDS FOLDER LINK…` exchanges a folder's name with links'.
 
 use std::error::Error;
 use std::io::{self, BufRead, Write};
 use std::net::{Ipv6Addr, UdpSocket};
 use std::path::Path;
 
-use lighter_meter::{datagrams, exec, fetch, fresh, kept, names, percentile, reaper, scan, sys};
+use lighter_meter::{datagrams, exec, fetch, fresh, kept, names, percentile, reaper, scan, swap, sys};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -38,6 +38,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             Ok(datagrams::run(server.parse()?, &sizes)?)
         }
         ["names", server] => Ok(names::run(server.parse()?)?),
+        ["swap", seconds, folder, ref links @ ..] => Ok(swap::run(seconds.parse()?, folder, links)?),
         ["reaper"] => Ok(reaper::run()?),
         ["fetch", server, path, count] => Ok(fetch::run(server.parse()?, path, count.parse()?)?),
         _ => Err(format!("{words:?} is nothing that this program does").into()),
