@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use super::{BUSYBOX, Case, Session, same};
+use crate::clients::compose;
 use crate::process::{Finished, Run};
 
 /// The cases of this folder that leave the machine as it is.
@@ -36,6 +37,12 @@ pub fn cases() -> Vec<Case> {
 /// Those that start the machine anew.
 pub fn restarting() -> Vec<Case> {
     [owners::restarting(), shared::restarting()].into_iter().flatten().collect()
+}
+
+/// Brings what these cases unpack and install to this host, for a rig that has no way out.
+pub fn fetch(cache: &Path) -> Result<()> {
+    compose::plugin(cache)?;
+    programs::fetch(cache)
 }
 
 /// How long an edit on the host may take to be seen, with a second for a slow machine to look.

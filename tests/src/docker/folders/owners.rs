@@ -85,7 +85,7 @@ fn attributes(s: &Session) -> Result<()> {
     same("on the host", folder.read("new")?, "y".to_owned())?;
     let room: u64 = folder.sh("df -k /src | tail -n 1 | awk '{ print $(NF-2) }'")?.parse().context("no room")?;
     let here = rustix::fs::statvfs(&folder.path)?;
-    let here = here.f_bavail * here.f_frsize >> 10;
+    let here = (here.f_bavail * here.f_frsize) >> 10;
     ensure!(room.abs_diff(here) < here / 4 + (1 << 20), "df says {room} KiB, the host has {here}");
     Ok(())
 }

@@ -32,6 +32,15 @@ const PROGRAMS: Image = Image {
 /// The same programs on the host, which look at what the container made.
 const HOSTS: &[Package] = &[Package { name: "git", probe: "git" }, Package { name: "sqlite3", probe: "sqlite3" }];
 
+/// Brings what these cases unpack and install to this host, for a rig that has no way out.
+pub(super) fn fetch(cache: &Path) -> Result<()> {
+    packages::ensure(HOSTS)?;
+    lighter_image::tools::all_unpacked(cache, PROGRAMS.packages)?;
+    lighter_image::tools::whole(cache, POSTGRES).map(drop).map_err(Into::into)
+}
+
+const POSTGRES: &str = "postgresql-17";
+
 /// What git wants to know, and no configuration of anybody's.
 const GIT: [(&str, &str); 8] = [
     ("GIT_CONFIG_NOSYSTEM", "1"),
@@ -163,7 +172,7 @@ fn postgres_image(s: &Session) -> Result<()> {
     if s.docker(["image", "inspect", "postgres:test"]).finish()?.status.success() {
         return Ok(());
     }
-    let whole = lighter_image::tools::whole(&s.cache, "postgresql-17")?;
+    let whole = lighter_image::tools::whole(&s.cache, POSTGRES)?;
     let tree = tempfile::tempdir()?;
     crate::docker::busybox_tree(&s.busybox, tree.path())?;
     for (link, target) in [("lib64", "usr/lib64"), ("lib", "usr/lib")] {
