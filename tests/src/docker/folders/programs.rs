@@ -83,14 +83,8 @@ fn git(s: &Session) -> Result<()> {
     let said = folder.sh(script)?;
     let clone = folder.path.join("clone");
     let hashes = host_git(s, &clone, &["rev-parse", "HEAD", "HEAD^{tree}"])?;
-    same(
-        "git in the container",
-        said,
-        format!(" M d1/file 1\nD  d2/file 2\nR  d3/file 3 -> moved\nsecond\nfirst\n{hashes}")
-            .replacen(" M d1/file 1\nD", " M \"d1/file 1\"\nD", 1)
-            .replacen("d2/file 2", "\"d2/file 2\"", 1)
-            .replacen("d3/file 3", "\"d3/file 3\"", 1),
-    )?;
+    let names = "M \"d1/file 1\"\nD  \"d2/file 2\"\nR  \"d3/file 3\" -> moved";
+    same("git in the container", said, format!("{names}\nsecond\nfirst\n{hashes}"))?;
     // And back: the host sees a clean tree, whole, and goes on in it.
     same("git status on the host", host_git(s, &clone, &["status", "--porcelain"])?, String::new())?;
     host_git(s, &clone, &["fsck", "--full", "--strict"])?;
