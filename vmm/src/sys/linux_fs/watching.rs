@@ -2,8 +2,9 @@
 
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
-use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
 
 use super::{Node, Outcome, errno};
@@ -47,9 +48,11 @@ impl Watching<Node> for Inotify {
         let _ = inotify::remove_watch(&self.queue, watch as i32);
     }
 
-    fn next(&self) -> Outcome<Vec<Seen>> {
+    fn next(&self, most: Option<Duration>) -> Outcome<Vec<Seen>> {
         let mut both = [PollFd::new(&self.queue, PollFlags::IN), PollFd::new(&self.stop, PollFlags::IN)];
-        match poll(&mut both, None) {
+        let most =
+            most.map(|most| Timespec { tv_sec: most.as_secs().cast_signed(), tv_nsec: most.subsec_nanos().into() });
+        match poll(&mut both, most.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(other) => return Err(errno(other)),
         }

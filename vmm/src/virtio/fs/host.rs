@@ -5,6 +5,7 @@
 //! names, and never through a link. It opens nothing but regular files and folders.
 
 use std::path::Path;
+use std::time::Duration;
 
 use vm_memory::VolatileSlice;
 
@@ -279,8 +280,8 @@ pub trait Watching<N>: Send + Sync {
     fn add(&self, folder: &N) -> Result<u64, Errno>;
     /// Watches it no more.
     fn remove(&self, watch: u64);
-    /// Waits for reports; none after [`wake`](Self::wake). An error ends it for good.
-    fn next(&self) -> Result<Vec<Seen>, Errno>;
+    /// Waits for reports, at most so long; none after [`wake`](Self::wake) and when the time is over. An error ends it for good.
+    fn next(&self, most: Option<Duration>) -> Result<Vec<Seen>, Errno>;
     /// Ends the wait.
     fn wake(&self);
 }

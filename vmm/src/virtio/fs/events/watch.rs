@@ -7,6 +7,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, mpsc};
 use std::thread;
+use std::time::Duration;
 
 use tokio::sync::mpsc as channel;
 
@@ -19,6 +20,8 @@ use crate::virtio::fs::server::Server;
 
 /// Happenings that wait for the guest; those that come when so many do are lost, as events are when nobody reads them.
 const WAITING: usize = 4096;
+/// How long the second half of a renaming is waited for.
+const HALVES: Duration = Duration::from_millis(10);
 /// Folders watched at once. Of further ones the guest learns when it looks.
 const MOST: usize = 16_384;
 
@@ -54,6 +57,12 @@ impl<N: Send + Sync + 'static> Watch<N> {
     /// The guest has forgotten it.
     pub fn end(&self, folder: u64) {
         let _ = self.wishes.send(Wish::End(folder));
+    }
+
+    /// Whether its changes are reported by now.
+    #[cfg(test)]
+    pub fn is_watched(&self, folder: u64) -> bool {
+        self.numbers().watches.contains_key(&folder)
     }
 
     /// Ends both threads.
@@ -122,10 +131,11 @@ fn keep<H: HostFs>(server: &Weak<Server<H>>, watch: &Weak<Watch<H::Node>>, wishe
 
 /// Reads reports and passes on what somebody else did.
 fn read<H: HostFs>(server: &Weak<Server<H>>, watch: &Watch<H::Node>, happened: &channel::Sender<Happening>) {
-    let mut lost: u64 = 0;
-    while let Ok(seen) = watch.watching.next() {
+    let (mut lost, mut moved): (u64, _) = (0, None);
+    // The second half of a renaming follows the first at once, but not always in the same read.
+    while let Ok(seen) = watch.watching.next(moved.as_ref().map(|_| HALVES)) {
         let Some(server) = server.upgrade().filter(|_| !watch.over.load(Ordering::Acquire)) else { return };
-        for happening in others(&server, watch, seen) {
+        for happening in others(&server, watch, seen, &mut moved) {
             if happened.is_closed() {
                 return;
             }
@@ -139,10 +149,18 @@ fn read<H: HostFs>(server: &Weak<Server<H>>, watch: &Watch<H::Node>, happened: &
     }
 }
 
-/// What of it the guest did not do itself.
-fn others<H: HostFs>(server: &Server<H>, watch: &Watch<H::Node>, seen: Vec<Seen>) -> Vec<Happening> {
+/// The first half of a renaming: its number, what was renamed, and what that is.
+type Half = (u32, At, Kind);
+
+/// What of it the guest did not do itself. A half of a renaming that comes last waits in `moved` for the next call, and no longer.
+fn others<H: HostFs>(
+    server: &Server<H>,
+    watch: &Watch<H::Node>,
+    seen: Vec<Seen>,
+    moved: &mut Option<Half>,
+) -> Vec<Happening> {
     let mut happenings = Vec::new();
-    let mut moved: Option<(u32, At, Kind)> = None;
+    let before = moved.as_ref().map(|(pair, ..)| *pair);
     for Seen { watch: number, name, sight, is_folder } in seen {
         let Some(folder) = watch.numbers().folders.get(&number).copied() else { continue };
         let at = At { folder, name };
@@ -155,7 +173,7 @@ fn others<H: HostFs>(server: &Server<H>, watch: &Watch<H::Node>, seen: Vec<Seen>
             Sight::Removed => happenings.push(Happening::Removed(at, kind)),
             Sight::MovedFrom(pair) => {
                 happenings.extend(moved.take().map(|(_, at, kind)| Happening::Removed(at, kind)));
-                moved = Some((pair, at, kind));
+                *moved = Some((pair, at, kind));
             }
             Sight::MovedTo(pair) => match moved.take() {
                 Some((first, from, _)) if first == pair => happenings.push(Happening::Renamed(from, at)),
@@ -178,7 +196,9 @@ fn others<H: HostFs>(server: &Server<H>, watch: &Watch<H::Node>, seen: Vec<Seen>
             }
         }
     }
-    happenings.extend(moved.map(|(_, at, kind)| Happening::Removed(at, kind)));
+    if before.is_some() && before == moved.as_ref().map(|(pair, ..)| *pair) {
+        happenings.extend(moved.take().map(|(_, at, kind)| Happening::Removed(at, kind)));
+    }
     happenings
 }
 

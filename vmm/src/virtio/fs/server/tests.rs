@@ -9,6 +9,7 @@ use crate::virtio::fs::events::{At, Happening};
 use crate::virtio::fs::fuse::request::Transfer;
 use crate::virtio::fs::fuse::set_attr::{SetAttr, fattr};
 use crate::virtio::fs::host::Kind;
+use crate::virtio::fs::nodes::ROOT;
 
 struct World {
     place: tempfile::TempDir,
@@ -331,4 +332,57 @@ fn a_kernel_that_need_not_open_folders_lists_them_by_their_node() {
     assert_eq!(all_names(&world, folder, 0).len(), 1002);
     assert!(matches!(world.ask(folder, &Operation::FSyncDir { handle: 0 }), Answer::Payload(_)));
     assert_eq!(world.server.counts()[3], 0);
+}
+
+#[test]
+fn what_others_change_is_told_by_its_kind_and_what_the_guest_changes_is_not() {
+    let world = world();
+    let Some(mut happenings) = world.server.watch().unwrap() else {
+        println!("skipped: this system reports no changes");
+        return;
+    };
+    let mut next = || {
+        let until = std::time::Instant::now() + Duration::from_secs(20);
+        loop {
+            match happenings.try_recv() {
+                Ok(happening) => return happening,
+                Err(_) if std::time::Instant::now() > until => panic!("nothing was told"),
+                Err(_) => std::thread::sleep(Duration::from_millis(5)),
+            }
+        }
+    };
+    let folder = world.look_up(ROOT, "rw");
+    let at = |entry: &str| At { folder, name: entry.as_bytes().to_vec() };
+    // The watch begins a moment after the guest has heard of the folder.
+    let mut tries = (0..200).map(|number| format!("try-{number}"));
+    let begun = loop {
+        let entry = tries.next().expect("the watch begins");
+        fs::create_dir(world.path(&entry)).unwrap();
+        std::thread::sleep(Duration::from_millis(20));
+        if world.server.watch.get().unwrap().is_watched(folder) {
+            break entry;
+        }
+    };
+    let last = format!("{begun}-last");
+    fs::create_dir(world.path(&last)).unwrap();
+    while next() != Happening::Made(at(&last), Kind::Folder) {}
+
+    fs::write(world.path("file"), "text").unwrap();
+    assert_eq!(next(), Happening::Made(at("file"), Kind::File));
+    assert_eq!(next(), Happening::Content(at("file")));
+    fs::rename(world.path("file"), world.path("other")).unwrap();
+    assert_eq!(next(), Happening::Renamed(at("file"), at("other")));
+    // Out of sight it is gone.
+    fs::rename(world.path("other"), world.place.path().join("outside")).unwrap();
+    assert_eq!(next(), Happening::Removed(at("other"), Kind::File));
+    fs::rename(world.place.path().join("outside"), world.path("other")).unwrap();
+    assert_eq!(next(), Happening::Made(at("other"), Kind::File));
+
+    let own = Operation::MkNod { name: name("own"), mode: 0o100_644, device: 0 };
+    world.ask(folder, &own);
+    let rename = Operation::Rename { name: name("own"), new_folder: folder, new_name: name("mine"), flags: 0 };
+    world.ask(folder, &rename);
+    world.ask(folder, &Operation::Unlink { name: name("mine") });
+    fs::remove_file(world.path("other")).unwrap();
+    assert_eq!(next(), Happening::Removed(at("other"), Kind::File), "nothing of the guest's own before it");
 }
