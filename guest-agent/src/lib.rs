@@ -18,6 +18,8 @@ pub mod clock;
 pub mod data_disk;
 /// Disks by serial number.
 pub mod disks;
+/// What happens in them, done once more.
+pub mod echo;
 /// The host's folders.
 pub mod folders;
 /// The event channel to the host.

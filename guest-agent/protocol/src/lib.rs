@@ -22,9 +22,12 @@ pub mod paths;
 pub mod ports;
 /// Messages about published ports.
 pub mod publish;
+/// Messages about changes in shared folders.
+pub mod raise;
 /// Frames on a byte stream: encoding and a decoder that trusts nothing.
 pub mod wire;
 
 pub use engine::{EngineSettings, Proxies};
 pub use message::{Boot, Event, GuestInfo, Hello, LogSource, Network, Reply, Request, SharedFolder, Shell, VERSION};
 pub use publish::{Port, Publish, Published, Transport};
+pub use raise::{EntryKind, Place, Raise, Raised};

@@ -138,6 +138,9 @@ pub enum Request {
         /// And nanoseconds.
         unix_nanos: u32,
     },
+    /// Make events of what happens in shared folders: after [`Reply::Herald`] the connection goes on as
+    /// [`crate::raise`] says.
+    Herald,
     /// Stop containers and engine, flush, unmount, reset.
     Shutdown {
         /// How long containers may take to end before they are killed.
@@ -180,6 +183,11 @@ pub enum Reply {
     Info(GuestInfo),
     /// The connection goes on with stream frames.
     Stream,
+    /// Answer to [`Request::Herald`].
+    Herald {
+        /// The thread that will do it, by its number in the guest.
+        thread: u32,
+    },
     /// It did not work; the message names cause and cure.
     Error {
         /// For a person.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use lighter_protocol::{Reply, Request};
 
 use crate::frames::{FrameError, Frames};
-use crate::{Guest, clock, fatal, shutdown};
+use crate::{Guest, clock, echo, fatal, shutdown};
 
 /// What the guest knows of itself.
 pub mod info;
@@ -47,6 +47,7 @@ fn answer(guest: &Guest, frames: &mut Frames) -> Result<(), FrameError> {
         }
         Request::Shell(wish) => shell::serve(&guest.reaper, &wish, frames),
         Request::Logs { source, follow, tail } => logs::serve(logs::file_of(source), follow, tail, frames),
+        Request::Herald => echo::serve(frames),
         Request::Shutdown { grace_seconds } => {
             frames.send(&Reply::Done, deadline())?;
             shutdown::shut_down(guest, grace_seconds);

@@ -1,6 +1,7 @@
 //! From the list of shared folders to the machine's device for them, and to what its agent is told. Called by `boot` and
 //! `lifecycle`.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use lighter_protocol::{SharedFolder, paths};
@@ -22,12 +23,14 @@ pub struct FolderError {
     errno: Errno,
 }
 
-/// The device with all folders in it; `None` if there are none.
-pub fn device(shares: &Shares, cpus: u8) -> Result<Option<Fs<NativeFs>>, FolderError> {
+/// The device with all folders in it; `None` if there are none. `$LIGHTER_HOME` is in none of them.
+pub fn device(shares: &Shares, lighter_home: &Path, cpus: u8) -> Result<Option<Fs<NativeFs>>, FolderError> {
     if shares.iter().next().is_none() {
         return Ok(None);
     }
     let server = Arc::new(Server::new(NativeFs::default(), limits(process::file_limit())));
+    // The machine's own disk and the engine's socket are in it.
+    server.hide(lighter_home).map_err(|errno| FolderError { path: lighter_home.display().to_string(), errno })?;
     for share in shares.iter() {
         let failed = |errno| FolderError { path: share.host().display().to_string(), errno };
         let name = Name::new(share.name().as_bytes()).map_err(failed)?;

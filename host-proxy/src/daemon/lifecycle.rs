@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use lighter_protocol::engine::{Certificates, frames_of};
 use lighter_protocol::{EngineSettings, Event, ports};
+use lighter_vmm::virtio::fs::{NativeFs, Server};
 use tokio::sync::watch;
 
 use super::ascent::{ascend, stage_text};
@@ -25,7 +26,7 @@ use super::fault::Fault;
 use super::hello::{Events, Welcome};
 use super::memory::Memory;
 use super::wish::{How, Inbox};
-use super::{clock, console::ConsoleTail, folders, patience::Patience, shutdown, timeline, trust};
+use super::{clock, console::ConsoleTail, folders, herald, patience::Patience, shutdown, timeline, trust};
 use crate::control::Phase;
 use crate::forward::{Forwarding, List, Rules};
 use crate::home::Profile;
@@ -94,6 +95,8 @@ struct Running {
     network: Option<Network>,
     /// Publishes its ports for as long as this lives.
     forwarding: Forwarding,
+    /// Serves its folders.
+    folders: Option<Arc<Server<NativeFs>>>,
 }
 
 impl Lifecycle<'_> {
@@ -145,6 +148,7 @@ impl Lifecycle<'_> {
             folders: folders::welcome(&shares),
             certificates,
         };
+        let folders = config.folders.as_ref().map(|device| Arc::clone(device.server()));
         self.board.stage("machine", "starting the machine");
         let platform = Arc::clone(&self.platform);
         let machine = tokio::task::spawn_blocking(move || platform.start(config)).await;
@@ -165,10 +169,10 @@ impl Lifecycle<'_> {
         match (ready, events) {
             (Ok(None), Some(events)) => {
                 self.door.open(Arc::clone(&machine), Arc::new(shares));
-                Ok(Some(Running { machine, events, patience, network, forwarding }))
+                Ok(Some(Running { machine, events, patience, network, forwarding, folders }))
             }
             (Ok(Some(how)), Some(events)) => {
-                self.stop(Running { machine, events, patience, network, forwarding }, how).await;
+                self.stop(Running { machine, events, patience, network, forwarding, folders }, how).await;
                 Ok(None)
             }
             (Ok(_), None) => {
@@ -233,7 +237,10 @@ impl Lifecycle<'_> {
         let mut goodbye = false;
         let mut listening = true;
         let (machine, board) = (Arc::clone(&running.machine), Arc::clone(&self.board));
-        let mut care = pin!(async move { tokio::join!(tell(&board, machine.trouble()), clock::keep(&*machine)) });
+        let folders = running.folders.take();
+        let mut care = pin!(async move {
+            tokio::join!(tell(&board, machine.trouble()), clock::keep(&*machine), herald::keep(&*machine, folders))
+        });
         loop {
             tokio::select! {
                 _ = &mut care => {}

@@ -38,6 +38,8 @@ pub mod fault;
 mod folders;
 /// The agent's hello and what it reports.
 mod hello;
+/// Changes in shared folders, passed on.
+mod herald;
 /// When there is a machine.
 mod keeper;
 /// The life of one machine.

@@ -9,6 +9,8 @@ pub trait Disk {
     fn real(&self, path: &Path) -> io::Result<PathBuf>;
     /// Whether it is a folder.
     fn is_folder(&self, path: &Path) -> bool;
+    /// Whether we may list it.
+    fn is_ours_to_list(&self, path: &Path) -> bool;
 }
 
 /// That of this computer.
@@ -22,5 +24,9 @@ impl Disk for ThisComputer {
 
     fn is_folder(&self, path: &Path) -> bool {
         path.is_dir()
+    }
+
+    fn is_ours_to_list(&self, path: &Path) -> bool {
+        std::fs::read_dir(path).is_ok()
     }
 }

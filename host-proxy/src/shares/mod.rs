@@ -142,6 +142,9 @@ impl Shares {
         if !disk.is_folder(&host) {
             return Err(ShareError::NoFolder(shown));
         }
+        if !disk.is_ours_to_list(&host) {
+            return Err(missing(io::ErrorKind::PermissionDenied.into()));
+        }
         let real = host.to_str().and_then(|real| self.kind.read(real).ok());
         let real = real.ok_or_else(|| ShareError::Unprintable(shown.clone()))?;
         if [path, &real].iter().any(|path| self.is_private(path)) {

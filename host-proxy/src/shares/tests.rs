@@ -51,6 +51,10 @@ impl Disk for Drawn {
     fn is_folder(&self, path: &Path) -> bool {
         !path.to_str().is_some_and(|path| path.ends_with(".txt"))
     }
+
+    fn is_ours_to_list(&self, _: &Path) -> bool {
+        true
+    }
 }
 
 struct World {

@@ -21,6 +21,10 @@ impl Disk for Empty {
     fn is_folder(&self, _: &Path) -> bool {
         false
     }
+
+    fn is_ours_to_list(&self, _: &Path) -> bool {
+        false
+    }
 }
 
 fn path(text: &str) {

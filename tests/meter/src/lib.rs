@@ -18,8 +18,12 @@ pub mod names;
 pub mod reaper;
 /// Which ports are open.
 pub mod scan;
+/// Names of a folder and of links, exchanged.
+pub mod swap;
 /// What differs by operating system.
 pub mod sys;
+/// What inotify reports.
+pub mod watch;
 
 use std::io::{self, Read, Write};
 use std::net::Shutdown;

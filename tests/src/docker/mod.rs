@@ -5,6 +5,8 @@ pub mod build;
 pub mod conformance;
 pub mod containers;
 pub mod disk;
+pub mod events;
+pub mod folders;
 pub mod images;
 pub mod lifecycle;
 pub mod network;
@@ -171,7 +173,7 @@ fn tar_of(tree: &Path) -> Result<Vec<u8>> {
     Ok(std::fs::read(out.path())?)
 }
 
-/// All cases, in the order in which they run. Those of `wake`, `disk` and `lifecycle` stop and start the machine, so they
+/// All cases, in the order in which they run. Those of `wake`, `disk` and `lifecycle`, and some of `folders`, stop and start the machine, so they
 /// come last.
 pub fn all() -> Vec<Case> {
     let mut cases = containers::cases();
@@ -179,8 +181,11 @@ pub fn all() -> Vec<Case> {
     cases.extend(terminal::cases());
     cases.extend(images::cases());
     cases.extend(build::cases());
+    cases.extend(events::cases());
+    cases.extend(folders::cases());
     cases.extend(conformance::cases());
     cases.extend(wake::cases());
+    cases.extend(folders::restarting());
     cases.extend(disk::cases());
     cases.extend(lifecycle::cases());
     cases

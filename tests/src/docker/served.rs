@@ -2,7 +2,7 @@
 //! redis-cli, dnsmasq by dig, and a compose stack whose services find each other by name. Like those of `network`, these cases
 //! run only with the daemon in a namespace that the rig made.
 
-mod image;
+pub(super) mod image;
 
 use std::collections::BTreeSet;
 use std::io::Cursor;

@@ -22,8 +22,8 @@ const LIVES: u32 = 12;
 const EVERY_RUN: Duration = Duration::from_secs(60 * 60);
 const BY_NAME: Duration = Duration::from_secs(150 * 60);
 
-/// Cases of every rig that run here by name only: they take minutes, and what they show is the daemon's or the client's work,
-/// which does not know what runs the guest; the software rig shows it in every run.
+/// Cases of every rig that run here by name only: they take minutes, and what they show is the work of the daemon, the client
+/// or the server of folders, which do not know what runs the guest; the software rig shows it in every run.
 const ASKED: &[&str] = &[
     docker::conformance::NAME,
     "build_classic",
@@ -31,6 +31,24 @@ const ASKED: &[&str] = &[
     "commit_tag_history_rmi",
     "docker_ps_wakes_a_stopped_machine",
     "export_and_import_keep_the_tree",
+    "files_a_volume_that_is_a_bind",
+    "files_build_with_a_context_of_20000_files",
+    "files_compose_with_relative_paths",
+    "files_content_goes_both_ways_by_hash",
+    "files_cp_into_and_out_of_a_bind",
+    "files_databases_write_and_sync",
+    "files_edits_of_the_host_are_seen",
+    "files_extended_attributes_and_times",
+    "files_f5_links_resolve_in_the_container",
+    "files_f7_removed_files_stay_for_who_has_them_open",
+    "files_f9_the_host_removes_the_bound_folder",
+    "files_git_clones_and_commits",
+    "files_h10_what_is_not_shared_is_refused",
+    "files_h9_read_only_shares_refuse_every_write",
+    "files_owners_are_seen_by_others_and_after_a_restart",
+    "files_postgres_keeps_its_data_in_a_bind",
+    "files_sqlite_with_wal_in_two_containers",
+    "files_the_host_changes_modes",
     "first_request_waits_for_the_start",
     "full_host_makes_writes_wait_and_loses_none",
     "logs_tail_and_timestamps",
@@ -73,6 +91,10 @@ pub fn run(tools: &Tools, wanted: &[String]) -> Result<()> {
     let any = |family: &str| left.iter().any(|name| name.starts_with(family));
     if any("served_") {
         docker::served::fetch(&tools.cache)?;
+    }
+    // Those of folders that run unasked need nothing more.
+    if !wanted.is_empty() && any("files_") {
+        docker::folders::fetch(&tools.cache)?;
     }
     if any("registry_") {
         super::registries::fetch(&tools.cache)?;

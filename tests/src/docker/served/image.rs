@@ -1,4 +1,4 @@
-//! Images of servers, made of Debian's packages for the guest's release and of busybox.
+//! Images of servers and other programs, made of Debian's packages for the guest's release and of busybox.
 
 use std::fs;
 use std::io::Cursor;
@@ -14,11 +14,11 @@ use crate::rig::world::guard;
 
 /// An image: its name, the packages that its programs and their libraries come from, and other files.
 pub struct Image {
-    name: &'static str,
+    pub name: &'static str,
     pub packages: &'static [&'static str],
-    files: &'static [(&'static str, &'static str)],
+    pub files: &'static [(&'static str, &'static str)],
     /// A file of this many bytes of [`content`].
-    big: Option<(&'static str, usize)>,
+    pub big: Option<(&'static str, usize)>,
 }
 
 pub const NGINX: Image = Image {
@@ -116,9 +116,14 @@ txt-record=short.test,\"a word\"
 ";
 
 impl Image {
-    /// Makes the image unless it is there.
+    /// Makes the image of a server unless it is there.
     pub fn ensure(&self, s: &Session) -> Result<()> {
         guard(s)?;
+        self.made(s)
+    }
+
+    /// Makes the image unless it is there.
+    pub fn made(&self, s: &Session) -> Result<()> {
         if s.docker(["image", "inspect", self.name]).finish()?.status.success() {
             return Ok(());
         }

@@ -73,7 +73,7 @@ impl LinuxFs {
         self.keep_record(node, &real, record)
     }
 
-    /// A file of ours whose mode keeps even us out: it gets the bits that we need, and a record of those it had.
+    /// A file or folder of ours whose mode keeps even us out: it gets the bits that we need, and a record of those it had.
     pub(super) fn let_us_in(&self, node: &Node) -> Outcome<()> {
         let real = self.real(node)?;
         if real.uid != self.uid || !matches!(real.kind, Kind::File | Kind::Folder) {

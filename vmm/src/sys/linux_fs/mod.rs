@@ -7,6 +7,7 @@ mod content;
 mod listing;
 mod names;
 mod records;
+mod watching;
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
@@ -20,6 +21,7 @@ use crate::virtio::fs::Errno;
 use crate::virtio::fs::Name;
 use crate::virtio::fs::host::{
     Access, Allocation, Attributes, Change, Entry, HostFs, Identity, Kind, Maker, Rename, Seek, Setting, Space, Time,
+    Watching,
 };
 use crate::virtio::fs::ownership::Remembered;
 
@@ -103,6 +105,24 @@ impl LinuxFs {
         statx(&node.0, c"", flags, WANTED).map(|stat| real(&stat)).map_err(errno)
     }
 
+    /// Does something in folders, once more if one of them is ours and its mode kept even us out: that the container's user may
+    /// do it, the guest's kernel has found already.
+    fn within<T>(&self, folders: &[&Node], mut act: impl FnMut() -> Outcome<T>) -> Outcome<T> {
+        match act() {
+            Err(Errno::ACCES) => {
+                let mut opened = false;
+                for folder in folders {
+                    if self.real(folder)?.mode & 0o700 != 0o700 {
+                        self.let_us_in(folder)?;
+                        opened = true;
+                    }
+                }
+                if opened { act() } else { Err(Errno::ACCES) }
+            }
+            other => other,
+        }
+    }
+
     fn step(&self, folder: &Node, name: Name) -> Outcome<Node> {
         // `EAGAIN` is what a race with a renaming gives; it cannot go on for ever.
         for _ in 0..16 {
@@ -128,13 +148,19 @@ impl HostFs for LinuxFs {
         Ok(Node(node))
     }
 
+    fn watching(&self) -> Option<Box<dyn Watching<Node>>> {
+        // Without inotify, or when the user has too many of its queues, nothing is reported.
+        watching::Inotify::new().ok().map(|watching| Box::new(watching) as Box<dyn Watching<Node>>)
+    }
+
     fn look_up(&self, folder: &Node, name: Name) -> Outcome<Attributes> {
-        let stat = statx(&folder.0, name.bytes(), AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT, WANTED);
-        Ok(self.shown(real(&stat.map_err(errno)?), At::Entry(folder, name)))
+        let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
+        let stat = self.within(&[folder], || statx(&folder.0, name.bytes(), flags, WANTED).map_err(errno))?;
+        Ok(self.shown(real(&stat), At::Entry(folder, name)))
     }
 
     fn hold(&self, folder: &Node, name: Name) -> Outcome<Node> {
-        self.step(folder, name)
+        self.within(&[folder], || self.step(folder, name))
     }
 
     fn attributes(&self, node: &Node) -> Outcome<Attributes> {
@@ -150,32 +176,33 @@ impl HostFs for LinuxFs {
     }
 
     fn make_folder(&self, folder: &Node, name: Name, maker: Maker) -> Outcome<Attributes> {
-        self.new_folder(folder, name, maker)
+        self.within(&[folder], || self.new_folder(folder, name, maker))
     }
 
     fn make_node(&self, folder: &Node, name: Name, kind: Kind, device: u32, maker: Maker) -> Outcome<Attributes> {
-        self.new_node(folder, name, kind, device, maker)
+        self.within(&[folder], || self.new_node(folder, name, kind, device, maker))
     }
 
     fn make_link(&self, folder: &Node, name: Name, target: &[u8], maker: Maker) -> Outcome<Attributes> {
-        self.new_link(folder, name, target, maker)
+        self.within(&[folder], || self.new_link(folder, name, target, maker))
     }
 
     fn link(&self, node: &Node, folder: &Node, name: Name) -> Outcome<Attributes> {
-        rustix::fs::linkat(CWD, node.path(), &folder.0, name.bytes(), AtFlags::SYMLINK_FOLLOW).map_err(errno)?;
+        let flags = AtFlags::SYMLINK_FOLLOW;
+        self.within(&[folder], || rustix::fs::linkat(CWD, node.path(), &folder.0, name.bytes(), flags).map_err(errno))?;
         self.attributes(node)
     }
 
     fn remove(&self, folder: &Node, name: Name) -> Outcome<()> {
-        rustix::fs::unlinkat(&folder.0, name.bytes(), AtFlags::empty()).map_err(errno)
+        self.within(&[folder], || rustix::fs::unlinkat(&folder.0, name.bytes(), AtFlags::empty()).map_err(errno))
     }
 
     fn remove_folder(&self, folder: &Node, name: Name) -> Outcome<()> {
-        rustix::fs::unlinkat(&folder.0, name.bytes(), AtFlags::REMOVEDIR).map_err(errno)
+        self.within(&[folder], || rustix::fs::unlinkat(&folder.0, name.bytes(), AtFlags::REMOVEDIR).map_err(errno))
     }
 
     fn rename(&self, from: (&Node, Name), to: (&Node, Name), how: Rename) -> Outcome<()> {
-        names::rename(from, to, how)
+        self.within(&[from.0, to.0], || names::rename(from, to, how))
     }
 
     fn open(&self, node: &Node, access: Access) -> Outcome<std::fs::File> {
@@ -183,7 +210,7 @@ impl HostFs for LinuxFs {
     }
 
     fn create(&self, folder: &Node, name: Name, access: Access, maker: Maker) -> Outcome<(Attributes, std::fs::File)> {
-        self.created(folder, name, access, maker)
+        self.within(&[folder], || self.created(folder, name, access, maker))
     }
 
     fn create_unnamed(
@@ -192,7 +219,7 @@ impl HostFs for LinuxFs {
         access: Access,
         maker: Maker,
     ) -> Outcome<(Node, Attributes, std::fs::File)> {
-        self.created_unnamed(folder, access, maker)
+        self.within(&[folder], || self.created_unnamed(folder, access, maker))
     }
 
     fn read(&self, file: &std::fs::File, offset: u64, parts: &[VolatileSlice]) -> Outcome<usize> {
@@ -227,7 +254,7 @@ impl HostFs for LinuxFs {
     }
 
     fn open_folder(&self, node: &Node) -> Outcome<Folder> {
-        Folder::open(node)
+        self.within(&[node], || Folder::open(node))
     }
 
     fn list(&self, folder: &mut Folder, from: u64, take: &mut dyn FnMut(Entry) -> bool) -> Outcome<()> {
@@ -243,8 +270,7 @@ impl HostFs for LinuxFs {
     }
 
     fn sync_all(&self, node: &Node) -> Outcome<()> {
-        let folder = Folder::open(node)?;
-        folder.sync_all()
+        self.open_folder(node)?.sync_all()
     }
 
     fn extended(&self, node: &Node, name: &[u8]) -> Outcome<Vec<u8>> {

@@ -28,6 +28,7 @@ use crate::virtio::fs::Name;
 use crate::virtio::fs::foreign::from_darwin;
 use crate::virtio::fs::host::{
     Access, Allocation, Attributes, Change, Entry, HostFs, Identity, Kind, Maker, Rename, Seek, Setting, Space, Time,
+    Watching,
 };
 use crate::virtio::fs::ownership::Remembered;
 
@@ -92,6 +93,11 @@ impl HostFs for MacFs {
 
     fn root(&self, path: &Path) -> Outcome<Node> {
         Node::root(path)
+    }
+
+    /// Not yet: what `FSEvents` reports are paths, and has to be tried where it runs first.
+    fn watching(&self) -> Option<Box<dyn Watching<Node>>> {
+        None
     }
 
     fn look_up(&self, folder: &Node, name: Name) -> Outcome<Attributes> {

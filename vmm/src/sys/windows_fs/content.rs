@@ -140,7 +140,11 @@ pub(super) fn seek(file: &File, offset: u64, seek: Seek) -> Outcome<u64> {
     let handle: OwnedHandle = file.try_clone().map_err(|error| io_errno(&error))?.into();
     let mut at = offset;
     loop {
-        let ranges = data(&handle, at, size).map_err(|error| io_errno(&error))?;
+        let ranges = match data(&handle, at, size).map_err(|error| io_errno(&error)) {
+            // A file system without holes: all of it is data, and the end is a hole.
+            Err(Errno::OPNOTSUPP | Errno::INVAL) => vec![(0, size)],
+            other => other?,
+        };
         if seek == Seek::Data {
             let first = ranges.first().ok_or(Errno::NXIO)?;
             return Ok(first.0.max(offset));

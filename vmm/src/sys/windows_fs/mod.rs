@@ -24,7 +24,7 @@ use self::node::{LOOK, Node, Nodes};
 use crate::virtio::fs::Errno;
 use crate::virtio::fs::Name;
 use crate::virtio::fs::host::{
-    Access, Allocation, Attributes, Change, Entry, HostFs, Kind, Maker, Rename, Seek, Setting, Space,
+    Access, Allocation, Attributes, Change, Entry, HostFs, Kind, Maker, Rename, Seek, Setting, Space, Watching,
 };
 use crate::virtio::fs::ownership::Remembered;
 
@@ -44,6 +44,11 @@ impl HostFs for WindowsFs {
 
     fn root(&self, path: &Path) -> Outcome<Node> {
         self.nodes.root(path)
+    }
+
+    /// Not yet: what `ReadDirectoryChangesW` reports are paths, and has to be tried where it runs first.
+    fn watching(&self) -> Option<Box<dyn Watching<Node>>> {
+        None
     }
 
     fn look_up(&self, folder: &Node, name: Name) -> Outcome<Attributes> {

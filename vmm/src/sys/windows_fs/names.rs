@@ -2,7 +2,8 @@
 
 use windows_sys::Wdk::Storage::FileSystem::{
     FILE_CREATE, FILE_DIRECTORY_FILE, FILE_NON_DIRECTORY_FILE, FILE_OPEN, FILE_RENAME_IGNORE_READONLY_ATTRIBUTE,
-    FILE_RENAME_POSIX_SEMANTICS, FILE_RENAME_REPLACE_IF_EXISTS, FileLinkInformation, FileRenameInformationEx,
+    FILE_RENAME_POSIX_SEMANTICS, FILE_RENAME_REPLACE_IF_EXISTS, FileLinkInformation, FileRenameInformation,
+    FileRenameInformationEx,
 };
 use windows_sys::Win32::Storage::FileSystem::{
     DELETE, FILE_DISPOSITION_FLAG_DELETE, FILE_DISPOSITION_FLAG_IGNORE_READONLY_ATTRIBUTE,
@@ -47,15 +48,16 @@ impl WindowsFs {
             _ => {}
         }
         let last = self.nodes.last(&open, &real);
-        match nt::remove(&open, Some(REMOVE)) {
-            // A file system that does not know how POSIX has it.
-            Err(Errno::INVAL | Errno::OPNOTSUPP) => nt::remove(&open, None)?,
-            other => other?,
+        match (nt::remove(&open, Some(REMOVE)), last) {
+            // A file system that does not know how POSIX has it: the name stays until the last handle is closed, so none is
+            // kept.
+            (Err(Errno::INVAL | Errno::OPNOTSUPP), _) => nt::remove(&open, None),
+            (Ok(()), Some(last)) => {
+                last.keep();
+                Ok(())
+            }
+            (done, _) => done,
         }
-        if let Some(last) = last {
-            last.keep();
-        }
-        Ok(())
     }
 
     pub(super) fn renamed(&self, from: (&Node, Name), to: (&Node, Name), how: Rename) -> Outcome<()> {
@@ -69,7 +71,11 @@ impl WindowsFs {
         let moved = from.0.enter(from.1, TAKE)?;
         let real = attributes::real(&moved)?;
         let there = if replace != 0 { self.replaced(&real, to)? } else { None };
-        let step = |flags| nt::name(&moved, FileRenameInformationEx, RENAME | flags, &target, &name);
+        let step = |flags| match nt::name(&moved, FileRenameInformationEx, RENAME | flags, &target, &name) {
+            // A file system that does not know how POSIX has it. The one flag that is left is the same there.
+            Err(Errno::INVAL | Errno::OPNOTSUPP) => nt::name(&moved, FileRenameInformation, flags, &target, &name),
+            other => other,
+        };
         match (step(replace), &there) {
             // Windows may put no folder in another one's place, so the empty one goes first. In between there is none, which
             // POSIX would not show.

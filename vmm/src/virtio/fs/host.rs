@@ -243,6 +243,48 @@ pub struct Entry<'a> {
     pub next: u64,
 }
 
+/// What a host reports of a folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sight {
+    /// An entry was made.
+    Made,
+    /// An entry was removed.
+    Removed,
+    /// An entry got another name; the other half has the same number.
+    MovedFrom(u32),
+    /// See [`MovedFrom`](Self::MovedFrom).
+    MovedTo(u32),
+    /// A file's content changed.
+    Content,
+    /// An entry's owner, mode or times changed.
+    Attributes,
+}
+
+/// One report.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// The watch.
+    pub watch: u64,
+    /// The entry's name.
+    pub name: Vec<u8>,
+    /// What happened to it.
+    pub sight: Sight,
+    /// Whether it is a folder.
+    pub is_folder: bool,
+}
+
+/// How a host reports changes of folders, whoever makes them.
+pub trait Watching<N>: Send + Sync {
+    /// Watches a folder's entries, not those below them.
+    fn add(&self, folder: &N) -> Result<u64, Errno>;
+    /// Watches it no more.
+    fn remove(&self, watch: u64);
+    /// Waits for reports; none after [`wake`](Self::wake). An error ends it for good.
+    fn next(&self) -> Result<Vec<Seen>, Errno>;
+    /// Ends the wait.
+    fn wake(&self);
+}
+
 /// A host's file system; see the head of this file. Methods block and are called from worker threads, several at a time.
 pub trait HostFs: Send + Sync + 'static {
     /// An object held so that it stays the same one, whoever renames or removes it; not open for its content.
@@ -254,6 +296,8 @@ pub trait HostFs: Send + Sync + 'static {
 
     /// Holds the folder at `path`, which is the user's word: links in it are followed. Nothing else here takes a path.
     fn root(&self, path: &Path) -> Result<Self::Node, Errno>;
+    /// Reports of changes, where the host has them; each call begins anew.
+    fn watching(&self) -> Option<Box<dyn Watching<Self::Node>>>;
     /// What `name` in a folder is; a link is not followed.
     fn look_up(&self, folder: &Self::Node, name: Name) -> Result<Attributes, Errno>;
     /// Holds what `name` in a folder is; a link itself, if it is one.

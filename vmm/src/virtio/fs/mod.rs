@@ -9,6 +9,7 @@
 
 mod device;
 mod errno;
+pub mod events;
 pub mod foreign;
 pub mod fuse;
 mod handles;

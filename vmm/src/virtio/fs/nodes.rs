@@ -13,7 +13,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use super::errno::Errno;
-use super::host::Identity;
+use super::host::{Identity, Kind};
 use super::name::Name;
 use super::shares::Share;
 
@@ -32,10 +32,16 @@ pub struct Nodes<N> {
     /// How many may be held, and how many of those pinned.
     limit: usize,
     next: u64,
+    /// Whether somebody asks for the next two.
+    noting: bool,
+    /// Folders that the guest knows since it was last asked, and those that it knows no more.
+    new_folders: Vec<u64>,
+    lost_folders: Vec<u64>,
 }
 
 struct Node<N> {
     identity: Identity,
+    kind: Kind,
     share: Arc<Share<N>>,
     parent: u64,
     name: Box<[u8]>,
@@ -88,6 +94,9 @@ impl<N> Nodes<N> {
             pinned: 0,
             limit: limit.max(16),
             next: ROOT + 1,
+            noting: false,
+            new_folders: Vec::new(),
+            lost_folders: Vec::new(),
         }
     }
 
@@ -98,7 +107,7 @@ impl<N> Nodes<N> {
     }
 
     /// The guest is told of what `name` in `parent` is: its id.
-    pub fn found(&mut self, parent: u64, name: Name, identity: Identity, share: &Arc<Share<N>>) -> u64 {
+    pub fn found(&mut self, parent: u64, name: Name, (identity, kind): (Identity, Kind), share: &Arc<Share<N>>) -> u64 {
         if let Some(&id) = self.by_identity.get(&(share.id(), identity))
             && let Some(node) = self.known.get_mut(&id)
         {
@@ -108,8 +117,12 @@ impl<N> Nodes<N> {
         }
         let id = self.next;
         self.next += 1;
+        if self.noting && kind == Kind::Folder {
+            self.new_folders.push(id);
+        }
         let node = Node {
             identity,
+            kind,
             share: Arc::clone(share),
             parent,
             name: name.bytes().into(),
@@ -125,7 +138,7 @@ impl<N> Nodes<N> {
 
     /// The share's root: known as long as the guest says, and held as long as the share is.
     pub fn found_share(&mut self, share: &Arc<Share<N>>, name: Name, identity: Identity) -> u64 {
-        let id = self.found(ROOT, name, identity, share);
+        let id = self.found(ROOT, name, (identity, Kind::Folder), share);
         if let Some(node) = self.known.get_mut(&id) {
             self.holding += usize::from(matches!(node.held, Held::No));
             if !matches!(node.held, Held::Pinned(_)) {
@@ -210,6 +223,84 @@ impl<N> Nodes<N> {
         }
     }
 
+    /// From now on [`folders`](Self::folders) is asked for.
+    pub fn note_folders(&mut self) {
+        self.noting = true;
+    }
+
+    /// Folders that are known since this was last asked, and those that are no more.
+    pub fn folders(&mut self) -> (Vec<u64>, Vec<u64>) {
+        (std::mem::take(&mut self.new_folders), std::mem::take(&mut self.lost_folders))
+    }
+
+    /// All folders that are known.
+    pub fn all_folders(&self) -> Vec<u64> {
+        self.known.iter().filter(|(_, node)| node.kind == Kind::Folder).map(|(id, _)| *id).collect()
+    }
+
+    /// The id of what has this identity.
+    pub fn known_as(&self, identity: Identity, share: &Share<N>) -> Option<u64> {
+        self.by_identity.get(&(share.id(), identity)).copied()
+    }
+
+    /// The same, and the guest is told of it once more.
+    pub fn told(&mut self, identity: Identity, share: &Share<N>) -> Option<u64> {
+        let id = self.known_as(identity, share)?;
+        self.known.get_mut(&id)?.lookups += 1;
+        Some(id)
+    }
+
+    /// What the guest knows by this name. Looks at all: for what happens seldom.
+    pub fn child(&self, folder: u64, name: &[u8]) -> Option<(u64, Kind)> {
+        let (id, node) = self.known.iter().find(|(_, node)| node.parent == folder && *node.name == *name)?;
+        Some((*id, node.kind))
+    }
+
+    /// The same, and the guest is told of it once more.
+    pub fn told_child(&mut self, folder: u64, name: &[u8]) -> Option<(u64, Kind)> {
+        let (id, kind) = self.child(folder, name)?;
+        self.known.get_mut(&id)?.lookups += 1;
+        Some((id, kind))
+    }
+
+    /// The guest is told of a node once more.
+    pub fn tell_again(&mut self, id: u64) {
+        if let Some(node) = self.known.get_mut(&id) {
+            node.lookups += 1;
+        }
+    }
+
+    /// If `name` in `folder` is, or was, on the way down to `end`: which node it is.
+    pub fn step_towards(&self, end: u64, folder: u64, name: Name) -> Option<(u64, Identity)> {
+        let mut at = end;
+        loop {
+            let node = self.known.get(&at)?;
+            if node.parent == folder && *node.name == *name.bytes() {
+                return Some((at, node.identity));
+            }
+            at = node.parent;
+        }
+    }
+
+    /// A node for what there is no more and the guest did not know: nothing finds it.
+    pub fn ghost(&mut self, folder: u64, name: &[u8], kind: Kind, share: &Arc<Share<N>>) -> u64 {
+        let identity = Identity { device: u64::MAX, inode: self.next, birth: 0 };
+        Name::new(name).map_or(self.next, |name| self.found(folder, name, (identity, kind), share))
+    }
+
+    /// A folder's way from the root: names divided by `/`.
+    pub fn path(&self, folder: u64) -> Option<Vec<u8>> {
+        let mut names = Vec::new();
+        let mut at = folder;
+        while at != ROOT {
+            let node = self.known.get(&at)?;
+            names.push(&*node.name);
+            at = node.parent;
+        }
+        names.reverse();
+        Some(names.join(&b'/'))
+    }
+
     /// How many are known, and how many of them held.
     pub fn count(&self) -> (usize, usize) {
         (self.known.len(), self.holding)
@@ -257,6 +348,9 @@ impl<N> Nodes<N> {
             && node.children == 0
         {
             let node = self.known.remove(&at).expect("just seen");
+            if self.noting && node.kind == Kind::Folder {
+                self.lost_folders.push(at);
+            }
             self.by_identity.remove(&(node.share.id(), node.identity));
             self.holding -= usize::from(!matches!(node.held, Held::No));
             self.pinned -= usize::from(matches!(node.held, Held::Pinned(_)));

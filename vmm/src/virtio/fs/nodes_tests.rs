@@ -36,9 +36,13 @@ fn hold(nodes: &mut Nodes<u64>, id: u64) -> Result<Arc<u64>, Errno> {
 fn f3_what_was_never_given_or_is_forgotten_is_stale() {
     let (mut nodes, share) = (Nodes::new(16), share());
     let root = nodes.found_share(&share, name(b"0"), identity(1));
-    let file = nodes.found(root, name(b"file"), identity(2), &share);
+    let file = nodes.found(root, name(b"file"), (identity(2), Kind::File), &share);
     assert_eq!(nodes.way(file + 1).err(), Some(Errno::STALE));
-    assert_eq!(nodes.found(root, name(b"file"), identity(2), &share), file, "the same object is the same node");
+    assert_eq!(
+        nodes.found(root, name(b"file"), (identity(2), Kind::File), &share),
+        file,
+        "the same object is the same node"
+    );
     nodes.forget(file, 1);
     assert!(hold(&mut nodes, file).is_ok(), "told of twice, forgotten once");
     nodes.forget(file, u64::MAX);
@@ -53,8 +57,8 @@ fn f3_what_was_never_given_or_is_forgotten_is_stale() {
 fn f3_a_number_taken_again_by_another_object_is_another_node() {
     let (mut nodes, share) = (Nodes::new(16), share());
     let root = nodes.found_share(&share, name(b"0"), identity(1));
-    let before = nodes.found(root, name(b"file"), identity(2), &share);
-    let after = nodes.found(root, name(b"file"), Identity { birth: 8, ..identity(2) }, &share);
+    let before = nodes.found(root, name(b"file"), (identity(2), Kind::File), &share);
+    let after = nodes.found(root, name(b"file"), (Identity { birth: 8, ..identity(2) }, Kind::File), &share);
     assert_ne!(before, after);
 }
 
@@ -63,7 +67,7 @@ fn f10_a_hundred_thousand_lookups_hold_no_more_than_may_be_held() {
     let (mut nodes, share) = (Nodes::new(64), share());
     let root = nodes.found_share(&share, name(b"0"), identity(1));
     for inode in 0..100_000u64 {
-        let file = nodes.found(root, name(format!("{inode}").as_bytes()), identity(100 + inode), &share);
+        let file = nodes.found(root, name(format!("{inode}").as_bytes()), (identity(100 + inode), Kind::File), &share);
         hold(&mut nodes, file).unwrap();
         assert!(nodes.count().1 <= 64);
         nodes.forget(file, 1);
@@ -76,11 +80,11 @@ fn f10_a_hundred_thousand_lookups_hold_no_more_than_may_be_held() {
 fn f10_what_was_given_up_is_found_again_from_the_nearest_folder_that_is_held() {
     let (mut nodes, share) = (Nodes::new(16), share());
     let root = nodes.found_share(&share, name(b"0"), identity(1));
-    let folder = nodes.found(root, name(b"folder"), identity(2), &share);
-    let file = nodes.found(folder, name(b"file"), identity(3), &share);
+    let folder = nodes.found(root, name(b"folder"), (identity(2), Kind::Folder), &share);
+    let file = nodes.found(folder, name(b"file"), (identity(3), Kind::File), &share);
     hold(&mut nodes, file).unwrap();
     for inode in 10..40 {
-        let other = nodes.found(root, name(format!("{inode}").as_bytes()), identity(inode), &share);
+        let other = nodes.found(root, name(format!("{inode}").as_bytes()), (identity(inode), Kind::File), &share);
         hold(&mut nodes, other).unwrap();
     }
     let Way::Down(from, steps) = nodes.way(file).unwrap() else { panic!("it was used longest ago") };
@@ -93,10 +97,10 @@ fn f10_what_was_given_up_is_found_again_from_the_nearest_folder_that_is_held() {
 fn f6_a_folder_moved_below_itself_ends_no_walk() {
     let (mut nodes, share) = (Nodes::new(16), share());
     let root = nodes.found_share(&share, name(b"0"), identity(1));
-    let above = nodes.found(root, name(b"above"), identity(2), &share);
-    let below = nodes.found(above, name(b"below"), identity(3), &share);
+    let above = nodes.found(root, name(b"above"), (identity(2), Kind::File), &share);
+    let below = nodes.found(above, name(b"below"), (identity(3), Kind::File), &share);
     // Only a host that moves folders while the guest looks can make it seem so.
-    nodes.found(below, name(b"above"), identity(2), &share);
+    nodes.found(below, name(b"above"), (identity(2), Kind::File), &share);
     nodes.renamed(identity(2), &share, above, name(b"x"));
     assert!(hold(&mut nodes, below).is_ok() && hold(&mut nodes, above).is_ok());
     for (node, count) in [(below, 1), (above, 2), (root, 1)] {
@@ -126,12 +130,16 @@ fn f12_one_folder_shared_twice_is_two_nodes() {
     let both = [&b"0"[..], b"1"].map(|known| {
         let share = shares.get(name(known)).unwrap();
         let root = nodes.found_share(&share, name(known), identity(1));
-        nodes.found(root, name(b"file"), identity(2), &share)
+        nodes.found(root, name(b"file"), (identity(2), Kind::File), &share)
     });
     let writable = both.map(|node| nodes.share(node).unwrap().is_writable());
     assert_eq!(writable, [true, false]);
     let share = shares.get(name(b"1")).unwrap();
-    assert_eq!(nodes.found(both[1], name(b"file"), identity(2), &share), both[1], "also when asked again");
+    assert_eq!(
+        nodes.found(both[1], name(b"file"), (identity(2), Kind::File), &share),
+        both[1],
+        "also when asked again"
+    );
 }
 
 proptest! {
@@ -146,7 +154,7 @@ proptest! {
             // The server names a folder that it has just found among the known ones.
             let folder = if nodes.known.contains_key(&(root + one)) { root + one } else { root };
             match what {
-                0 => _ = nodes.found(folder, name(names.as_bytes()), identity(100 + two), &share),
+                0 => _ = nodes.found(folder, name(names.as_bytes()), (identity(100 + two), Kind::File), &share),
                 1 => nodes.forget(root + one, count),
                 2 => _ = hold(&mut nodes, root + one),
                 3 => {

@@ -47,12 +47,16 @@ impl<N> Share<N> {
     }
 }
 
-/// All that is shared, by name.
-pub struct Shares<N>(RwLock<BTreeMap<Vec<u8>, Arc<Share<N>>>>);
+/// All that is shared, by name; and what is not, wherever it lies.
+pub struct Shares<N> {
+    by_name: RwLock<BTreeMap<Vec<u8>, Arc<Share<N>>>>,
+    /// Folders that the guest is not to find in any share. Few, and set before the guest runs.
+    hidden: RwLock<Vec<Identity>>,
+}
 
 impl<N> Default for Shares<N> {
     fn default() -> Self {
-        Self(RwLock::default())
+        Self { by_name: RwLock::default(), hidden: RwLock::default() }
     }
 }
 
@@ -75,18 +79,34 @@ impl<N> Shares<N> {
         self.write().remove(name.bytes()).inspect(|share| share.gone.store(true, Ordering::Release));
     }
 
+    /// Hides a folder.
+    pub fn hide(&self, identity: Identity) {
+        self.hidden.write().unwrap_or_else(PoisonError::into_inner).push(identity);
+    }
+
+    /// Whether it is one that the guest is not to find.
+    pub fn is_hidden(&self, identity: Identity) -> bool {
+        self.hidden.read().unwrap_or_else(PoisonError::into_inner).contains(&identity)
+    }
+
+    /// The same of an entry in a list, of which less is known.
+    pub fn hides(&self, device: u64, inode: u64) -> bool {
+        let hidden = self.hidden.read().unwrap_or_else(PoisonError::into_inner);
+        hidden.iter().any(|hidden| hidden.device == device && hidden.inode == inode)
+    }
+
     /// The one with this name.
     pub fn get(&self, name: Name) -> Option<Arc<Share<N>>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).get(name.bytes()).cloned()
+        self.by_name.read().unwrap_or_else(PoisonError::into_inner).get(name.bytes()).cloned()
     }
 
     /// Names, in order.
     pub fn names(&self) -> Vec<Vec<u8>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+        self.by_name.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
     }
 
     fn write(&self) -> std::sync::RwLockWriteGuard<'_, BTreeMap<Vec<u8>, Arc<Share<N>>>> {
         // A map has no broken state in between.
-        self.0.write().unwrap_or_else(PoisonError::into_inner)
+        self.by_name.write().unwrap_or_else(PoisonError::into_inner)
     }
 }

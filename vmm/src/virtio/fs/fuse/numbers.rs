@@ -29,6 +29,8 @@ pub mod init {
     pub const MAX_PAGES: u64 = 1 << 22;
     /// What a link says is cached.
     pub const CACHE_SYMLINKS: u64 = 1 << 23;
+    /// A folder need not be opened before it is listed, and its list may be cached.
+    pub const NO_OPENDIR_SUPPORT: u64 = 1 << 24;
     /// Set-id bits go when the kernel says so, and it need not ask for `security.capability` at each write.
     pub const HANDLE_KILLPRIV_V2: u64 = 1 << 28;
     /// SETXATTR has more fields.
@@ -41,6 +43,8 @@ pub mod init {
 
 /// What an answer to OPEN allows the kernel.
 pub mod open {
+    /// Nothing is cached; every read and write is asked for.
+    pub const DIRECT_IO: u32 = 1;
     /// Cached pages stay.
     pub const KEEP_CACHE: u32 = 1 << 1;
     /// The list of a folder may be cached.

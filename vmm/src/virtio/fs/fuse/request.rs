@@ -1,6 +1,8 @@
 //! What a guest asks: bytes to [`Request`]. Names are checked here, once ([`Name`]); numbers are for the server to judge. The
 //! content of a WRITE is not part of it: it stays in guest memory until it is written.
 
+use super::bytes::{Fields, Reader};
+use super::set_attr::{SetAttr, set_attr};
 use crate::virtio::fs::errno::Errno;
 use crate::virtio::fs::name::Name;
 
@@ -42,46 +44,6 @@ impl Header {
     pub fn wanted(&self, there: usize) -> usize {
         if self.opcode == WRITE { there.min(WRITE_HEAD) } else { there }
     }
-}
-
-/// `fuse_setattr_in`, as it came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SetAttr {
-    /// `FATTR_…`: which of the others count.
-    pub valid: u32,
-    /// An open file.
-    pub handle: u64,
-    /// Bytes.
-    pub size: u64,
-    /// Seconds, as the kernel's signed number.
-    pub accessed: i64,
-    /// See `accessed`.
-    pub modified: i64,
-    /// Nanoseconds.
-    pub accessed_nanos: u32,
-    /// Nanoseconds.
-    pub modified_nanos: u32,
-    /// `st_mode`.
-    pub mode: u32,
-    /// Owner.
-    pub uid: u32,
-    /// Group.
-    pub gid: u32,
-}
-
-/// `FATTR_…`
-pub mod fattr {
-    #![allow(missing_docs)]
-    pub const MODE: u32 = 1;
-    pub const UID: u32 = 1 << 1;
-    pub const GID: u32 = 1 << 2;
-    pub const SIZE: u32 = 1 << 3;
-    pub const ATIME: u32 = 1 << 4;
-    pub const MTIME: u32 = 1 << 5;
-    pub const FH: u32 = 1 << 6;
-    pub const ATIME_NOW: u32 = 1 << 7;
-    pub const MTIME_NOW: u32 = 1 << 8;
-    pub const KILL_SUIDGID: u32 = 1 << 11;
 }
 
 /// `fuse_read_in` and `fuse_write_in`.
@@ -358,17 +320,6 @@ impl Forgets<'_> {
     }
 }
 
-fn set_attr(mut fields: Fields) -> SetAttr {
-    let valid = fields.u32();
-    fields.u32();
-    let (handle, size, _lock_owner) = (fields.u64(), fields.u64(), fields.u64());
-    let (accessed, modified, _changed) = (fields.u64().cast_signed(), fields.u64().cast_signed(), fields.u64());
-    let (accessed_nanos, modified_nanos, _) = (fields.u32(), fields.u32(), fields.u32());
-    let (mode, _unused) = (fields.u32(), fields.u32());
-    let (uid, gid) = (fields.u32(), fields.u32());
-    SetAttr { valid, handle, size, accessed, modified, accessed_nanos, modified_nanos, mode, uid, gid }
-}
-
 fn transfer(mut fields: Fields) -> Transfer {
     /// `FUSE_WRITE_KILL_SUIDGID`
     const KILL_SUIDGID: u32 = 1 << 2;
@@ -391,49 +342,6 @@ fn init(mut at: Reader) -> Result<Init, Errno> {
     let extended = u64::from(low) & super::numbers::init::INIT_EXT != 0;
     let high = if extended { at.fixed::<4>()?.u32() } else { 0 };
     Ok(Init { major, minor, max_readahead, flags: u64::from(high) << 32 | u64::from(low) })
-}
-
-/// What is left of a request.
-struct Reader<'a>(&'a [u8]);
-
-impl<'a> Reader<'a> {
-    /// The next `N` bytes as a structure of numbers.
-    fn fixed<const N: usize>(&mut self) -> Result<Fields<'a>, Errno> {
-        let (now, rest) = self.0.split_at_checked(N).ok_or(Errno::INVAL)?;
-        self.0 = rest;
-        Ok(Fields(now))
-    }
-
-    /// The next text up to its NUL.
-    fn text(&mut self) -> Result<&'a [u8], Errno> {
-        let end = self.0.iter().position(|&byte| byte == 0).ok_or(Errno::INVAL)?;
-        let text = &self.0[..end];
-        self.0 = &self.0[end + 1..];
-        Ok(text)
-    }
-
-    fn name(&mut self) -> Result<Name<'a>, Errno> {
-        Name::new(self.text()?)
-    }
-}
-
-/// Little-endian numbers one after the other; 0 where there are no more.
-struct Fields<'a>(&'a [u8]);
-
-impl Fields<'_> {
-    fn u32(&mut self) -> u32 {
-        self.take().map(u32::from_le_bytes).unwrap_or_default()
-    }
-
-    fn u64(&mut self) -> u64 {
-        self.take().map(u64::from_le_bytes).unwrap_or_default()
-    }
-
-    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (now, rest) = self.0.split_first_chunk::<N>()?;
-        self.0 = rest;
-        Some(*now)
-    }
 }
 
 #[cfg(test)]

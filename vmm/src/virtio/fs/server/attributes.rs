@@ -3,7 +3,7 @@
 use super::{Answer, LIFETIME, Outcome, Server, done};
 use crate::virtio::fs::errno::Errno;
 use crate::virtio::fs::fuse::reply::{Payload, Shown};
-use crate::virtio::fs::fuse::request::{SetAttr, fattr};
+use crate::virtio::fs::fuse::set_attr::{SetAttr, fattr};
 use crate::virtio::fs::host::{Attributes, Change, HostFs, Identity, Kind, NewTime, Setting, Space, Time};
 use crate::virtio::fs::nodes::ROOT;
 
@@ -31,7 +31,7 @@ const ROOT_ATTRIBUTES: Attributes = Attributes {
 };
 
 impl<H: HostFs> Server<H> {
-    pub(super) fn get_attributes(&self, node: u64) -> Outcome {
+    pub(in crate::virtio::fs) fn get_attributes(&self, node: u64) -> Outcome {
         if node == ROOT {
             let shown = Shown { inode: ROOT_INODE, attributes: &ROOT_ATTRIBUTES };
             return Ok(Answer::Payload(Payload::attributes(shown, LIFETIME)));
@@ -45,6 +45,7 @@ impl<H: HostFs> Server<H> {
         let place = self.hold_to_change(node)?;
         let file = (asked.valid & fattr::FH != 0).then(|| self.files.get(asked.handle)).transpose()?;
         let change = change(asked)?;
+        self.did_node(node);
         let attributes = self.host.change(&place.held, file.as_deref(), &change)?;
         Ok(Answer::Payload(Payload::attributes(self.shown(&attributes), LIFETIME)))
     }
@@ -121,7 +122,9 @@ fn sized(bytes: Vec<u8>, room: u32) -> Outcome {
 /// capabilities of files and access control lists stay out, as they do on a host's file system that knows none.
 fn allowed(name: &[u8]) -> Result<(), Errno> {
     match name {
-        _ if !name.starts_with(b"user.") || name == b"user." => Err(Errno::OPNOTSUPP),
+        _ if !name.starts_with(b"user.") => Err(Errno::OPNOTSUPP),
+        // No name in a name space that there is: as Linux says it.
+        b"user." => Err(Errno::INVAL),
         _ if name.len() > LONGEST_NAME => Err(Errno::RANGE),
         _ => Ok(()),
     }

@@ -21,6 +21,9 @@ impl<H: HostFs> Server<H> {
         if drop_set_id && access.truncate {
             self.host.change(&place.held, None, &Change { drop_set_id: true, ..Change::default() })?;
         }
+        if access.truncate {
+            self.did_node(node);
+        }
         let file = self.host.open(&place.held, access)?;
         let handle = self.files.add(file)?;
         Ok(Answer::Payload(Payload::default().and_open(handle, kernel_may(access))))
@@ -28,12 +31,14 @@ impl<H: HostFs> Server<H> {
 
     pub(super) fn create(&self, header: &Header, name: Name, flags: u32, mode: u32, drop_set_id: bool) -> Outcome {
         let (access, place) = (access(flags), self.hold_to_change(header.node)?);
+        self.did_entry(place.id, name);
         let (mut attributes, file) = self.host.create(&place.held, name, access, maker(header, mode))?;
         if drop_set_id && access.truncate && attributes.mode & 0o6000 != 0 {
             let held = self.host.hold(&place.held, name)?;
             attributes = self.host.change(&held, Some(&file), &Change { drop_set_id: true, ..Change::default() })?;
         }
         let handle = self.files.add(file)?;
+        self.did_entry(place.id, name);
         Ok(Answer::Payload(self.entry(&place, name, &attributes).and_open(handle, kernel_may(access))))
     }
 
@@ -68,6 +73,7 @@ impl<H: HostFs> Server<H> {
             let place = self.hold_to_change(node)?;
             self.host.change(&place.held, None, &Change { drop_set_id: true, ..Change::default() })?;
         }
+        self.did_node(node);
         let written = self.host.write(&file, what.offset, &parts)?;
         // Not more than was asked.
         Ok(Answer::Payload(Payload::size(written as u32)))

@@ -11,25 +11,28 @@ mod attributes;
 mod files;
 mod folders;
 mod names;
+mod places;
 mod served;
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use vm_memory::VolatileSlice;
 
 use self::served::Served;
 use super::errno::Errno;
+use super::events::Happening;
+use super::events::watch::{self, Watch};
 use super::fuse::numbers::{MAJOR, OLDEST_MINOR, init};
-use super::fuse::reply::{self, Found, Payload, Shown};
+use super::fuse::reply::{self, Payload};
 use super::fuse::request::{Header, Init, Operation};
 use super::handles::Handles;
-use super::host::{Attributes, HostFs, Identity};
+use super::host::HostFs;
 use super::name::Name;
-use super::nodes::{Nodes, ROOT, Way};
-use super::shares::{Share, Shares};
+use super::nodes::Nodes;
+use super::shares::Shares;
 
 /// What the guest's kernel is asked to do, of what it can.
 const WISHES: u64 = init::ASYNC_READ
@@ -42,6 +45,7 @@ const WISHES: u64 = init::ASYNC_READ
     | init::PARALLEL_DIROPS
     | init::MAX_PAGES
     | init::CACHE_SYMLINKS
+    | init::NO_OPENDIR_SUPPORT
     | init::HANDLE_KILLPRIV_V2
     | init::INIT_EXT
     | init::DIRECT_IO_ALLOW_MMAP;
@@ -86,9 +90,17 @@ pub struct Server<H: HostFs> {
     nodes: Mutex<Nodes<H::Node>>,
     files: Handles<H::File>,
     folders: Handles<Mutex<folders::OpenFolder<H>>>,
+    /// The kernel lists folders without opening them.
+    unopened: AtomicBool,
+    streams: Mutex<folders::Streams<H>>,
     devices: Mutex<Vec<u64>>,
     limits: Limits,
     greeted: AtomicBool,
+    /// Set once changes on the host are watched for.
+    watch: OnceLock<Arc<Watch<H::Node>>>,
+    /// The guest's thread whose requests may repeat what is armed; 0 is none.
+    pub(super) herald: AtomicU32,
+    pub(super) armed: Mutex<Option<Happening>>,
     served: Served,
 }
 
@@ -103,9 +115,14 @@ impl<H: HostFs> Server<H> {
             nodes: Mutex::new(Nodes::new(limits.held)),
             files: Handles::new(limits.open),
             folders: Handles::new(limits.open),
+            unopened: AtomicBool::new(false),
+            streams: Mutex::default(),
             devices: Mutex::default(),
             limits,
             greeted: AtomicBool::new(false),
+            watch: OnceLock::new(),
+            herald: AtomicU32::new(0),
+            armed: Mutex::default(),
             served: Served::default(),
         }
     }
@@ -121,6 +138,16 @@ impl<H: HostFs> Server<H> {
         Ok(())
     }
 
+    /// Hides a folder of the host: in no share is it found or listed, or anything put in its place.
+    ///
+    /// # Errors
+    /// It cannot be opened, or is no folder.
+    pub fn hide(&self, folder: &Path) -> Result<(), Errno> {
+        let identity = self.host.attributes(&self.host.root(folder)?)?.identity;
+        self.shares.hide(identity);
+        Ok(())
+    }
+
     /// Shares it no more; what the guest has open in it stays open until it closes it.
     pub fn unshare(&self, name: Name) {
         self.shares.remove(name);
@@ -131,7 +158,15 @@ impl<H: HostFs> Server<H> {
         self.greeted.store(false, Ordering::Release);
         self.files.clear();
         self.folders.clear();
-        let before = std::mem::replace(&mut *self.nodes(), Nodes::new(self.limits.held));
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        if let Some(watch) = self.watch.get() {
+            self.nodes().all_folders().into_iter().for_each(|folder| watch.end(folder));
+        }
+        let mut fresh = Nodes::new(self.limits.held);
+        if self.watch.get().is_some() {
+            fresh.note_folders();
+        }
+        let before = std::mem::replace(&mut *self.nodes(), fresh);
         drop(before);
     }
 
@@ -139,6 +174,24 @@ impl<H: HostFs> Server<H> {
     pub fn counts(&self) -> [usize; 4] {
         let (known, held) = self.nodes().count();
         [known, held, self.files.len(), self.folders.len()]
+    }
+
+    /// Says from now on what others do on the host to folders that the guest knows; `None` if this host does not report it, or
+    /// if somebody is told already.
+    ///
+    /// # Errors
+    /// No thread for it.
+    pub fn watch(self: &Arc<Self>) -> std::io::Result<Option<tokio::sync::mpsc::Receiver<Happening>>> {
+        if self.watch.get().is_some() {
+            return Ok(None);
+        }
+        let Some((watch, happenings)) = watch::start(self)? else { return Ok(None) };
+        let mut nodes = self.nodes();
+        nodes.note_folders();
+        let all = nodes.all_folders();
+        drop(nodes);
+        all.into_iter().for_each(|folder| watch.begin(folder));
+        Ok(self.watch.set(watch).ok().map(|()| happenings))
     }
 
     /// How many requests came so far, by opcode; those that never came are left out.
@@ -151,6 +204,13 @@ impl<H: HostFs> Server<H> {
         self.served.count(header.opcode);
         if !self.greeted.load(Ordering::Acquire) && !matches!(operation, Operation::Init(_)) {
             return if unanswered(operation) { Answer::None } else { Answer::Error(Errno::IO) };
+        }
+        // No thread has the number 0, which is what the kernel itself asks as.
+        if header.pid != 0
+            && header.pid == self.herald.load(Ordering::Acquire)
+            && let Some(answer) = self.echo(header, operation)
+        {
+            return answer;
         }
         self.dispatch(header, operation, exchange).unwrap_or_else(Answer::Error)
     }
@@ -165,11 +225,14 @@ impl<H: HostFs> Server<H> {
             }
             Operation::Forget { count } => {
                 self.nodes().forget(node, count);
+                self.watch_folders();
                 Ok(Answer::None)
             }
             Operation::BatchForget(forgets) => {
                 let mut nodes = self.nodes();
                 forgets.iter().for_each(|(node, count)| nodes.forget(node, count));
+                drop(nodes);
+                self.watch_folders();
                 Ok(Answer::None)
             }
             // Nothing here waits for long, so there is nothing to interrupt.
@@ -211,10 +274,10 @@ impl<H: HostFs> Server<H> {
             }
 
             Operation::OpenDir => self.open_folder(node),
-            Operation::ReadDir(ref what) => self.list(what, false),
-            Operation::ReadDirPlus(ref what) => self.list(what, true),
+            Operation::ReadDir(ref what) => self.list(node, what, false),
+            Operation::ReadDirPlus(ref what) => self.list(node, what, true),
             Operation::ReleaseDir { handle } => self.folders.release(handle).map(|()| done()),
-            Operation::FSyncDir { handle } => self.sync_folder(handle),
+            Operation::FSyncDir { handle } => self.sync_folder(node, handle),
             Operation::Unknown(_) => Err(Errno::NOSYS),
         }
     }
@@ -230,82 +293,19 @@ impl<H: HostFs> Server<H> {
         }
         // To one of a later major number only ours is told; it then greets again with that.
         let flags = asked.flags & WISHES;
+        self.unopened.store(flags & init::NO_OPENDIR_SUPPORT != 0, Ordering::Release);
         Ok(Answer::Payload(Payload::init(reply::Init { max_readahead: asked.max_readahead, flags })))
-    }
-
-    fn nodes(&self) -> MutexGuard<'_, Nodes<H::Node>> {
-        // Its methods leave the table whole at every point where they could panic.
-        self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Holds a node, finding it again if it was given up.
-    fn hold(&self, node: u64) -> Result<Arc<H::Node>, Errno> {
-        let way = self.nodes().way(node)?;
-        let (mut at, steps) = match way {
-            Way::Here(held) => return Ok(held),
-            Way::Down(from, steps) => (from, steps),
-        };
-        for step in steps {
-            let held = self.host.hold(&at, step.name()).map_err(gone)?;
-            if self.host.attributes(&held).map_err(gone)?.identity != step.identity {
-                return Err(Errno::STALE);
-            }
-            at = self.nodes().hold(step.node, held);
-        }
-        Ok(at)
-    }
-
-    /// A node in which something may be changed.
-    fn hold_to_change(&self, node: u64) -> Result<Place<H::Node>, Errno> {
-        let place = self.place(node)?;
-        if place.share.is_writable() { Ok(place) } else { Err(Errno::ROFS) }
-    }
-
-    /// A node with the share that it lies in. The root lies in none, and nothing in it is the guest's to change.
-    fn place(&self, node: u64) -> Result<Place<H::Node>, Errno> {
-        if node == ROOT {
-            return Err(Errno::ROFS);
-        }
-        let share = self.nodes().share(node)?;
-        Ok(Place { id: node, share, held: self.hold(node)? })
-    }
-
-    /// The guest is told of what `name` in a folder is.
-    fn tell(&self, folder: &Place<H::Node>, name: Name, attributes: &Attributes) -> u64 {
-        self.nodes().found(folder.id, name, attributes.identity, &folder.share)
-    }
-
-    /// As an answer.
-    fn entry(&self, folder: &Place<H::Node>, name: Name, attributes: &Attributes) -> Payload {
-        let node = self.tell(folder, name, attributes);
-        Payload::entry(Found { node, shown: Some(self.shown(attributes)), lifetime: LIFETIME })
-    }
-
-    fn shown<'a>(&self, attributes: &'a Attributes) -> Shown<'a> {
-        Shown { inode: self.inode(attributes.identity), attributes }
-    }
-
-    /// The guest sees one file system where the host may have several: numbers of the first one stay as they are.
-    fn inode(&self, identity: Identity) -> u64 {
-        const INODE_BITS: u32 = 48;
-        let mut devices = self.devices.lock().unwrap_or_else(PoisonError::into_inner);
-        let place = devices.iter().position(|&device| device == identity.device).unwrap_or_else(|| {
-            devices.push(identity.device);
-            devices.len() - 1
-        });
-        identity.inode ^ ((place as u64) << INODE_BITS)
     }
 }
 
-/// A node held, and where it lies.
-struct Place<N> {
-    id: u64,
-    share: Arc<Share<N>>,
-    held: Arc<N>,
+impl<H: HostFs> Drop for Server<H> {
+    fn drop(&mut self) {
+        self.watch.get().inspect(|watch| watch.stop());
+    }
 }
 
 /// An answer that says nothing but that all went well.
-fn done() -> Answer {
+pub(super) fn done() -> Answer {
     Answer::Payload(Payload::default())
 }
 
@@ -314,10 +314,5 @@ fn unanswered(operation: &Operation) -> bool {
     matches!(operation, Operation::Forget { .. } | Operation::BatchForget(_) | Operation::Interrupt)
 }
 
-/// What finding a known object again fails with, if it is there no more.
-fn gone(error: Errno) -> Errno {
-    match error {
-        Errno::NOENT | Errno::NOTDIR | Errno::LOOP => Errno::STALE,
-        other => other,
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Answer, LIFETIME, Outcome, Place, Server, done};
+use super::places::Place;
+use super::{Answer, LIFETIME, Outcome, Server, done};
 use crate::virtio::fs::errno::Errno;
 use crate::virtio::fs::fuse::reply::{Found, Payload};
 use crate::virtio::fs::fuse::request::Header;
@@ -18,12 +19,12 @@ const NO_REPLACE: u32 = 1;
 const EXCHANGE: u32 = 2;
 
 impl<H: HostFs> Server<H> {
-    pub(super) fn look_up(&self, folder: u64, name: Name) -> Outcome {
+    pub(in crate::virtio::fs) fn look_up(&self, folder: u64, name: Name) -> Outcome {
         if folder == ROOT {
             return self.look_up_share(name);
         }
         let place = self.place(folder)?;
-        match self.host.look_up(&place.held, name) {
+        match self.see(&place.held, name) {
             Ok(attributes) => Ok(Answer::Payload(self.entry(&place, name, &attributes))),
             // That there is none may be remembered, too.
             Err(Errno::NOENT) => {
@@ -37,6 +38,7 @@ impl<H: HostFs> Server<H> {
         let share = self.shares.get(name).ok_or(Errno::NOENT)?;
         let attributes = self.host.attributes(share.root())?;
         let node = self.nodes().found_share(&share, name, share.identity());
+        self.watch_folders();
         // Not to be remembered: another folder may be shared under this name at any time.
         let found = Found { node, shown: Some(self.shown(&attributes)), lifetime: Duration::ZERO };
         Ok(Answer::Payload(Payload::entry(found)))
@@ -79,14 +81,19 @@ impl<H: HostFs> Server<H> {
         make: impl FnOnce(&H::Node, Maker) -> Result<Attributes, Errno>,
     ) -> Outcome {
         let place = self.hold_to_change(header.node)?;
+        self.did_entry(place.id, name);
         let attributes = make(&place.held, maker(header, mode))?;
+        self.did_entry(place.id, name);
         Ok(Answer::Payload(self.entry(&place, name, &attributes)))
     }
 
     pub(super) fn link(&self, node: u64, folder: u64, name: Name) -> Outcome {
         let (linked, place) = (self.hold_to_change(node)?, self.hold_to_change(folder)?);
         same_share(&linked, &place)?;
+        self.did_entry(place.id, name);
         let attributes = self.host.link(&linked.held, &place.held, name)?;
+        self.did_entry(place.id, name);
+        self.did_node(node);
         Ok(Answer::Payload(self.entry(&place, name, &attributes)))
     }
 
@@ -99,7 +106,9 @@ impl<H: HostFs> Server<H> {
     ) -> Outcome {
         let place = self.hold_to_change(folder)?;
         let doomed = self.hold_doomed(&place, name);
+        self.did_entry(place.id, name);
         how(&self.host, &place.held, name)?;
+        self.did_entry(place.id, name);
         if let Some((node, held)) = doomed {
             self.nodes().pin(node, held);
         }
@@ -115,10 +124,14 @@ impl<H: HostFs> Server<H> {
         };
         let (source, target) = (self.hold_to_change(from.0)?, self.hold_to_change(to.0)?);
         same_share(&source, &target)?;
-        let moved = self.host.look_up(&source.held, from.1)?;
+        let moved = self.see(&source.held, from.1)?;
         let doomed = (how == Rename::Replace).then(|| self.hold_doomed(&target, to.1)).flatten();
-        let exchanged = (how == Rename::Exchange).then(|| self.host.look_up(&target.held, to.1)).transpose()?;
+        let exchanged = (how == Rename::Exchange).then(|| self.see(&target.held, to.1)).transpose()?;
+        self.did_entry(source.id, from.1);
+        self.did_entry(target.id, to.1);
         self.host.rename((&source.held, from.1), (&target.held, to.1), how)?;
+        self.did_entry(source.id, from.1);
+        self.did_entry(target.id, to.1);
         let mut nodes = self.nodes();
         if let Some((node, held)) = doomed {
             nodes.pin(node, held);

@@ -1,0 +1,126 @@
+//! Does once more in the guest what happened in a shared folder on the host, so that the guest's kernel makes events of it and
+//! renews what it has cached. The host knows this thread, answers what it asks, and does nothing of it. Called by `control`.
+//!
+//! ```text
+//!   made      ─► mknod, mkdir or symlink ──(is there already)──► renew, and again
+//!   removed   ─► unlink or rmdir ──────────(is not there)──────► renew, and again
+//!   renamed   ─► rename ───────────────────(is not there)──► renew, and again
+//!   content   ─► open for writing, write a byte, close
+//!   attributes ─► chmod
+//! ```
+//! To renew is to list the folder: the host answers with nothing but the entry in question, and how long to believe it.
+
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use lighter_protocol::{EntryKind, Place, Raise, Raised, Reply};
+use rustix::fs::{
+    AtFlags, Dir, FileType, Mode, OFlags, RenameFlags, ResolveFlags, mkdirat, mknodat, openat, openat2, renameat_with,
+    symlinkat, unlinkat,
+};
+use rustix::io::Errno;
+
+use crate::frames::{FrameError, Frames};
+use crate::paths::FOLDERS;
+
+/// For an answer to be taken.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Nothing on the way down is a link, whatever the host has there.
+const BELOW: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
+
+type Outcome<T> = Result<T, Errno>;
+
+/// Serves the host until it hangs up. Whatever comes is done by the calling thread alone.
+pub fn serve(frames: &mut Frames) -> Result<(), FrameError> {
+    let thread = rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs();
+    frames.send(&Reply::Herald { thread }, deadline())?;
+    // Opened when first needed: without shared folders it is not there.
+    let mut root = None;
+    loop {
+        // The host may be silent for days.
+        let Some(raise) = frames.message::<Raise>(Instant::now() + Duration::from_secs(1 << 30))? else {
+            return Ok(());
+        };
+        if root.is_none() {
+            root = rustix::fs::open(FOLDERS, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok();
+        }
+        let done = root.as_ref().map_or(Err(Errno::NOENT), |root| echo(root, &raise));
+        frames.send(&Raised { errno: done.err().map(Errno::raw_os_error) }, deadline())?;
+    }
+}
+
+fn deadline() -> Instant {
+    Instant::now() + PATIENCE
+}
+
+fn echo(root: &OwnedFd, raise: &Raise) -> Outcome<()> {
+    match raise {
+        Raise::Made { at, kind } => make(root, at, *kind),
+        Raise::Removed { at, kind } => {
+            let folder = folder(root, at)?;
+            let flags = if *kind == EntryKind::Folder { AtFlags::REMOVEDIR } else { AtFlags::empty() };
+            let remove = || unlinkat(&folder, name(at)?, flags);
+            again_if(remove, Errno::NOENT, || renew(&folder))
+        }
+        Raise::Renamed { from, to } => {
+            let (source, target) = (folder(root, from)?, folder(root, to)?);
+            let rename = || renameat_with(&source, name(from)?, &target, name(to)?, RenameFlags::empty());
+            again_if(rename, Errno::NOENT, || renew(&source))
+        }
+        Raise::Content { at } => {
+            let flags = OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOFOLLOW;
+            let file = openat2(folder(root, at)?, name(at)?, flags, Mode::empty(), BELOW)?;
+            rustix::io::write(&file, b"\0").map(drop)
+        }
+        Raise::Attributes { at } => {
+            let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+            let entry = openat2(folder(root, at)?, name(at)?, flags, Mode::empty(), BELOW)?;
+            let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&entry));
+            rustix::fs::chmod(path, Mode::RUSR)
+        }
+    }
+}
+
+fn make(root: &OwnedFd, at: &Place, kind: EntryKind) -> Outcome<()> {
+    let (folder, name) = (folder(root, at)?, name(at)?);
+    let mode = Mode::RUSR | Mode::WUSR;
+    let make = || match kind {
+        EntryKind::Folder => mkdirat(&folder, name, mode),
+        EntryKind::Link => symlinkat("-", &folder, name),
+        EntryKind::File | EntryKind::Other => mknodat(&folder, name, FileType::RegularFile, mode, 0),
+    };
+    again_if(make, Errno::EXIST, || renew(&folder))
+}
+
+/// Once more, if the kernel's cache was in the way.
+fn again_if(act: impl Fn() -> Outcome<()>, cached: Errno, renew: impl FnOnce() -> Outcome<()>) -> Outcome<()> {
+    match act() {
+        Err(error) if error == cached => {
+            renew()?;
+            act()
+        }
+        other => other,
+    }
+}
+
+fn renew(folder: &OwnedFd) -> Outcome<()> {
+    // A list that the kernel has is an old one if the folder has changed, which it asks for when it has to.
+    let now = AtFlags::EMPTY_PATH | AtFlags::STATX_FORCE_SYNC;
+    rustix::fs::statx(folder, c"", now, rustix::fs::StatxFlags::MTIME)?;
+    let list = openat(folder, c".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    Dir::new(list)?.try_for_each(|entry| entry.map(drop))
+}
+
+/// A folder of the host's. What opens it makes no event.
+fn folder(root: &OwnedFd, at: &Place) -> Outcome<OwnedFd> {
+    openat2(root, at.folder.as_str(), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty(), BELOW)
+}
+
+/// One step down and no further.
+fn name(at: &Place) -> Outcome<&str> {
+    match at.name.as_str() {
+        "" | "." | ".." => Err(Errno::INVAL),
+        name if name.contains('/') => Err(Errno::INVAL),
+        name => Ok(name),
+    }
+}

@@ -1,0 +1,124 @@
+//! What a program in a container hears of edits on this computer, and of its own: each once, and of its true kind.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::{BUSYBOX, Case, Session, same};
+
+/// The cases of this file.
+pub fn cases() -> Vec<Case> {
+    vec![Case { name: "files_edits_of_the_host_raise_events_of_their_kind", run: edits }]
+}
+
+/// A container that says what it hears of a folder of this computer.
+struct Watcher<'a> {
+    s: &'a Session,
+    folder: PathBuf,
+    heard: usize,
+}
+
+impl Watcher<'_> {
+    fn lines(&self) -> Result<Vec<String>> {
+        Ok(self.s.out(&["logs", "watcher"])?.lines().map(str::to_owned).collect())
+    }
+
+    /// Waits until these lines have come, and no others with them; cookies are compared with each other alone.
+    fn hears(&mut self, wanted: &[&str]) -> Result<()> {
+        let until = Instant::now() + self.s.seconds(30);
+        loop {
+            let lines = self.lines()?;
+            let new: Vec<&str> = lines[self.heard.min(lines.len())..].iter().map(String::as_str).collect();
+            if new.len() >= wanted.len() || Instant::now() > until {
+                let kinds: Vec<String> =
+                    new.iter().map(|line| line.split(' ').take(2).collect::<Vec<_>>().join(" ")).collect();
+                same("events", kinds, wanted.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>())?;
+                let cookies: Vec<&str> = new.iter().filter_map(|line| line.split(' ').nth(2)).collect();
+                ensure!(cookies.chunks(2).all(|pair| pair.first() == pair.last()), "a renaming in two halves: {new:?}");
+                self.heard = lines.len();
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    fn in_container(&self, script: &str) -> Result<String> {
+        self.s.out(&["exec", "watcher", "sh", "-c", script])
+    }
+}
+
+fn start<'a>(s: &'a Session, folder: &Path) -> Result<Watcher<'a>> {
+    fs::create_dir(folder)?;
+    let mount = format!("{}:/src", folder.display());
+    let program = s.meter.display().to_string();
+    s.out(&["create", "--name", "watcher", "-v", &mount, BUSYBOX, "/data/meter", "watch", "/src"])?;
+    s.out(&["cp", &program, "watcher:/data/meter"])?;
+    s.out(&["start", "watcher"])?;
+    let mut watcher = Watcher { s, folder: folder.to_owned(), heard: 0 };
+    watcher.hears(&["ready"])?;
+    Ok(watcher)
+}
+
+fn edits(s: &Session) -> Result<()> {
+    let folder = s.dir.join("watched");
+    let mut watcher = start(s, &folder)?;
+    let file = watcher.at("file");
+    fs::write(&file, "one")?;
+    watcher.hears(&["CREATE file", "MODIFY file"])?;
+    append(&file, " two")?;
+    watcher.hears(&["MODIFY file"])?;
+    same("content after the event", watcher.in_container("cat /src/file")?, "one two".to_owned())?;
+    fs::rename(&file, watcher.at("other"))?;
+    watcher.hears(&["MOVED_FROM file", "MOVED_TO other"])?;
+    // As most editors save.
+    fs::write(watcher.at(".save"), "three")?;
+    watcher.hears(&["CREATE .save", "MODIFY .save"])?;
+    fs::rename(watcher.at(".save"), watcher.at("other"))?;
+    watcher.hears(&["MOVED_FROM .save", "MOVED_TO other"])?;
+    same("content after the event", watcher.in_container("cat /src/other")?, "three".to_owned())?;
+    fs::set_permissions(watcher.at("other"), std::os::unix::fs::PermissionsExt::from_mode(0o640))?;
+    watcher.hears(&["ATTRIB other"])?;
+    fs::create_dir(watcher.at("folder"))?;
+    watcher.hears(&["CREATE folder/"])?;
+    fs::remove_dir(watcher.at("folder"))?;
+    watcher.hears(&["DELETE folder/"])?;
+    fs::remove_file(watcher.at("other"))?;
+    watcher.hears(&["DELETE other"])?;
+    // Its own doings it hears of once, as everywhere.
+    watcher.in_container("mknod /src/own p; mv /src/own /src/mine; rm /src/mine")?;
+    watcher.hears(&["CREATE own", "MOVED_FROM own", "MOVED_TO mine", "DELETE mine"])?;
+    std::thread::sleep(Duration::from_secs(1));
+    watcher.hears(&[])?;
+    seen_by_who_looked_before(&mut watcher)?;
+    fs::write(watcher.at("end"), "")?;
+    ended(s)
+}
+
+/// What the container's kernel remembers of a name does not keep the event away.
+fn seen_by_who_looked_before(watcher: &mut Watcher) -> Result<()> {
+    ensure!(watcher.in_container("cat /src/late 2>&1 || true")?.contains("No such file"), "there is none yet");
+    fs::write(watcher.at("late"), "")?;
+    watcher.hears(&["CREATE late"])?;
+    watcher.in_container("cat /src/late")?;
+    fs::remove_file(watcher.at("late"))?;
+    watcher.hears(&["DELETE late"])
+}
+
+fn append(path: &Path, text: &str) -> Result<()> {
+    use std::io::Write;
+    Ok(fs::OpenOptions::new().append(true).open(path)?.write_all(text.as_bytes())?)
+}
+
+fn ended(s: &Session) -> Result<()> {
+    let code = s.docker(["wait", "watcher"]).ok().context("the watcher did not end")?.text();
+    if code != "0" {
+        bail!("the watcher ended with {code}: {}", s.out(&["logs", "watcher"])?);
+    }
+    Ok(())
+}

@@ -1,0 +1,249 @@
+//! Requests of the agent's thread that repeat what happened on the host: answered as if they had been done. What stands armed says
+//! which they may be; the agent's steps for each happening are in the agent's `echo.rs`.
+
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use lighter_protocol::{EntryKind, Place, Raise};
+
+use super::{At, Happening};
+use crate::virtio::fs::errno::Errno;
+use crate::virtio::fs::fuse::numbers::open;
+use crate::virtio::fs::fuse::reply::{Found, Listing, Payload};
+use crate::virtio::fs::fuse::request::{Header, Operation};
+use crate::virtio::fs::host::{Attributes, Entry, HostFs, Identity, Kind, Time};
+use crate::virtio::fs::name::Name;
+use crate::virtio::fs::server::{Answer, Server, done};
+
+/// The number of a file that is opened, written to and closed without being any of it.
+const ECHO: u64 = u64::MAX;
+/// Long enough for the agent's next step.
+const STEADY: Duration = Duration::from_secs(10);
+
+impl<H: HostFs> Server<H> {
+    /// Requests of this thread of the guest may repeat what is armed.
+    pub fn herald(&self, thread: u32) {
+        self.herald.store(thread, std::sync::atomic::Ordering::Release);
+    }
+
+    /// Arms a happening, and says what the agent is to do; `None` if nobody in the guest can know of it, or if its name is none
+    /// that a message could carry.
+    pub fn arm(&self, happening: &Happening) -> Option<Raise> {
+        let place = |at: &At| {
+            let folder = String::from_utf8(self.nodes().path(at.folder)?).ok()?;
+            Some(Place { folder, name: String::from_utf8(at.name.clone()).ok()? })
+        };
+        let raise = match happening {
+            Happening::Made(at, _) => Raise::Made { at: place(at)?, kind: self.kind_at(at)? },
+            Happening::Removed(at, kind) => {
+                let kind = self.nodes().child(at.folder, &at.name).map_or(*kind, |(_, kind)| kind);
+                Raise::Removed { at: place(at)?, kind: entry_kind(kind) }
+            }
+            Happening::Renamed(from, to) => Raise::Renamed { from: place(from)?, to: place(to)? },
+            // What has gone again meanwhile has its own happening; asking for it would only make the kernel remember that it is not there.
+            Happening::Content(at) => self.kind_at(at).and_then(|_| Some(Raise::Content { at: place(at)? }))?,
+            Happening::Attributes(at) => self.kind_at(at).and_then(|_| Some(Raise::Attributes { at: place(at)? }))?,
+        };
+        *self.armed.lock().unwrap_or_else(PoisonError::into_inner) = Some(happening.clone());
+        Some(raise)
+    }
+
+    /// The agent has done what it could.
+    pub fn disarm(&self) {
+        *self.armed.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn kind_at(&self, at: &At) -> Option<EntryKind> {
+        let (folder, name) = (self.place(at.folder).ok()?, Name::new(&at.name).ok()?);
+        Some(entry_kind(self.see(&folder.held, name).ok()?.kind))
+    }
+
+    /// The answer to a request that repeats what is armed; `None` for any other.
+    pub(in crate::virtio::fs) fn echo(&self, header: &Header, operation: &Operation) -> Option<Answer> {
+        let armed = self.armed.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
+        let is = |at: &At, folder: u64, name: Name| at.folder == folder && at.name == name.bytes();
+        match (operation, &armed) {
+            (Operation::Write(what), _) if what.handle == ECHO => Some(Answer::Payload(Payload::size(what.size))),
+            (Operation::Flush { handle } | Operation::Release { handle }, _) if *handle == ECHO => Some(done()),
+            (Operation::Open { .. }, Happening::Content(_)) => {
+                // Without leave to keep cached pages the kernel drops them, and direct I/O asks before it believes a length.
+                Some(Answer::Payload(Payload::default().and_open(ECHO, open::DIRECT_IO)))
+            }
+            // The agent asks before it lists, so that the kernel takes the list that it has for an old one.
+            (Operation::GetAttr { .. }, _) => self.changed_just_now(header.node),
+            (Operation::SetAttr(_), Happening::Attributes(_)) => self.get_attributes(header.node).ok(),
+
+            (Operation::Lookup { name }, Happening::Made(at, _)) if is(at, header.node, *name) => {
+                Some(Answer::Error(Errno::NOENT))
+            }
+            (
+                Operation::MkNod { name, .. } | Operation::MkDir { name, .. } | Operation::SymLink { name, .. },
+                Happening::Made(at, _),
+            ) if is(at, header.node, *name) => self.look_up(header.node, *name).ok(),
+
+            (Operation::Lookup { name }, Happening::Removed(at, kind)) if is(at, header.node, *name) => {
+                self.ghost(at, *kind).map(Answer::Payload)
+            }
+            (Operation::Unlink { name } | Operation::RmDir { name }, Happening::Removed(at, _))
+                if is(at, header.node, *name) =>
+            {
+                Some(done())
+            }
+
+            (Operation::Lookup { name }, Happening::Renamed(from, to)) => {
+                if is(from, header.node, *name) {
+                    self.at_its_old_place(to).map(Answer::Payload)
+                } else if is(to, header.node, *name) {
+                    Some(self.replaced(from, to))
+                } else {
+                    self.gone_on_the_way(header.node, *name, &armed)
+                }
+            }
+            (Operation::Rename { name, new_folder, new_name, .. }, Happening::Renamed(from, to))
+                if is(from, header.node, *name) && is(to, *new_folder, *new_name) =>
+            {
+                self.moved(to);
+                Some(done())
+            }
+            // The folder in question may be gone as well.
+            (Operation::Lookup { name }, armed) => self.gone_on_the_way(header.node, *name, armed),
+            (Operation::ReadDirPlus(what), _) => {
+                Some(if what.offset == 0 { self.renewed(&armed, what.size as usize) } else { done() })
+            }
+            _ => None,
+        }
+    }
+
+    /// A folder as it is, but for a time of change that the guest has not seen, not to be believed for any time.
+    fn changed_just_now(&self, node: u64) -> Option<Answer> {
+        let mut attributes = self.host().attributes(&self.place(node).ok()?.held).ok()?;
+        attributes.modified.nanos = (attributes.modified.nanos + 1) % 1_000_000_000;
+        (attributes.kind == Kind::Folder)
+            .then(|| Answer::Payload(Payload::attributes(self.shown(&attributes), Duration::ZERO)))
+    }
+
+    /// What was there, for the guest to remove: as the guest knew it, or nobody's.
+    fn ghost(&self, at: &At, kind: Kind) -> Option<Payload> {
+        let (node, attributes, lifetime) = self.ghost_entry(at, kind)?;
+        Some(Payload::entry(Found { node, shown: Some(self.shown(&attributes)), lifetime }))
+    }
+
+    /// A folder that is there no more, but on the way to what is armed, as the guest knew it.
+    fn gone_on_the_way(&self, folder: u64, name: Name, armed: &Happening) -> Option<Answer> {
+        let ends = match armed {
+            Happening::Made(at, _) | Happening::Removed(at, _) | Happening::Content(at) | Happening::Attributes(at) => {
+                [Some(at.folder), None]
+            }
+            Happening::Renamed(from, to) => [Some(from.folder), Some(to.folder)],
+        };
+        let (node, identity) = {
+            let nodes = self.nodes();
+            ends.into_iter().flatten().find_map(|end| nodes.step_towards(end, folder, name))?
+        };
+        let there = self.place(folder).and_then(|place| self.see(&place.held, name));
+        if there.is_ok_and(|attributes| attributes.identity == identity) {
+            return None;
+        }
+        self.nodes().tell_again(node);
+        let attributes = ghost_attributes(Kind::Folder);
+        let found = Found { node, shown: Some(self.shown(&attributes)), lifetime: Duration::ZERO };
+        Some(Answer::Payload(Payload::entry(found)))
+    }
+
+    /// What is now at `to`, told under the name that it had.
+    fn at_its_old_place(&self, to: &At) -> Option<Payload> {
+        let (node, attributes, lifetime) = self.moved_entry(to)?;
+        Some(Payload::entry(Found { node, shown: Some(self.shown(&attributes)), lifetime }))
+    }
+
+    fn moved_entry(&self, to: &At) -> Option<(u64, Attributes, Duration)> {
+        let (place, name) = (self.place(to.folder).ok()?, Name::new(&to.name).ok()?);
+        let attributes = self.see(&place.held, name).ok()?;
+        let node = self.nodes().told(attributes.identity, &place.share);
+        Some((node.unwrap_or_else(|| self.tell(&place, name, &attributes)), attributes, STEADY))
+    }
+
+    /// What was at `to` before, for the guest to replace.
+    fn replaced(&self, from: &At, to: &At) -> Answer {
+        let mut nodes = self.nodes();
+        let moving = nodes.child(from.folder, &from.name).map(|(node, _)| node);
+        let before = nodes.child(to.folder, &to.name).filter(|(node, _)| Some(*node) != moving);
+        let Some((node, kind)) = before.and_then(|_| nodes.told_child(to.folder, &to.name)) else {
+            return Answer::Error(Errno::NOENT);
+        };
+        drop(nodes);
+        let attributes = ghost_attributes(kind);
+        Answer::Payload(Payload::entry(Found { node, shown: Some(self.shown(&attributes)), lifetime: STEADY }))
+    }
+
+    fn moved(&self, to: &At) {
+        let (Ok(place), Ok(name)) = (self.place(to.folder), Name::new(&to.name)) else { return };
+        if let Ok(attributes) = self.see(&place.held, name) {
+            self.nodes().renamed(attributes.identity, &place.share, to.folder, name);
+        }
+    }
+
+    /// A list of nothing but what happened: it renews what the kernel has cached of these names. What is new is not to be
+    /// believed for any time, what is gone is there for a last time.
+    fn renewed(&self, armed: &Happening, room: usize) -> Answer {
+        let mut listing = Listing::new(room);
+        let (at, payload) = match armed {
+            Happening::Made(at, _) => (at, self.known_entry(at)),
+            Happening::Removed(at, kind) => (at, self.ghost_entry(at, *kind)),
+            Happening::Renamed(from, to) => (from, self.moved_entry(to)),
+            Happening::Content(_) | Happening::Attributes(_) => return done(),
+        };
+        if let Some((node, attributes, lifetime)) = payload
+            && listing.fits(&at.name, true)
+        {
+            let entry =
+                Entry { name: &at.name, inode: attributes.identity.inode, kind: Some(attributes.kind), next: 1 };
+            listing.push(&entry, Some(Found { node, shown: Some(self.shown(&attributes)), lifetime }));
+        }
+        Answer::Payload(listing.done())
+    }
+
+    fn known_entry(&self, at: &At) -> Option<(u64, Attributes, Duration)> {
+        let (place, name) = (self.place(at.folder).ok()?, Name::new(&at.name).ok()?);
+        let attributes = self.see(&place.held, name).ok()?;
+        Some((self.tell(&place, name, &attributes), attributes, Duration::ZERO))
+    }
+
+    fn ghost_entry(&self, at: &At, kind: Kind) -> Option<(u64, Attributes, Duration)> {
+        let mut nodes = self.nodes();
+        let share = nodes.share(at.folder).ok()?;
+        let (node, kind) = nodes
+            .told_child(at.folder, &at.name)
+            .unwrap_or_else(|| (nodes.ghost(at.folder, &at.name, kind, &share), kind));
+        Some((node, ghost_attributes(kind), STEADY))
+    }
+}
+
+fn entry_kind(kind: Kind) -> EntryKind {
+    match kind {
+        Kind::File => EntryKind::File,
+        Kind::Folder => EntryKind::Folder,
+        Kind::Link => EntryKind::Link,
+        Kind::Fifo | Kind::Socket | Kind::Character | Kind::Block => EntryKind::Other,
+    }
+}
+
+/// Of what is there no more.
+fn ghost_attributes(kind: Kind) -> Attributes {
+    let time = Time::default();
+    Attributes {
+        identity: Identity { device: u64::MAX, inode: u64::MAX, birth: 0 },
+        kind,
+        mode: 0o600,
+        uid: 0,
+        gid: 0,
+        links: 1,
+        device: 0,
+        size: 0,
+        blocks: 0,
+        block_size: 4096,
+        accessed: time,
+        modified: time,
+        changed: time,
+    }
+}
