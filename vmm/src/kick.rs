@@ -14,9 +14,23 @@ pub struct Kick {
     signalled: Mutex<bool>,
     thread: Condvar,
     task: Notify,
+    bell: Option<Box<dyn Bell>>,
+}
+
+/// What a thread sleeps on instead of the kick itself, so that it hears who rings from another process without a thread between.
+pub trait Bell: Send + Sync + std::fmt::Debug {
+    /// Wakes who sleeps, or makes the next sleep return at once.
+    fn ring(&self);
+    /// Sleeps until it rings. `false`: nobody will ring from outside any more, and there is no sleeping here.
+    fn sleep(&self) -> bool;
 }
 
 impl Kick {
+    /// One for a thread that only ever calls [`wait`](Self::wait): it wakes when `bell` rings, too.
+    pub fn behind(bell: Box<dyn Bell>) -> Self {
+        Self { bell: Some(bell), ..Self::default() }
+    }
+
     /// Wakes the waiter, or makes its next wait return at once. Cheap, never blocks for long, callable from any thread.
     pub fn signal(&self) {
         // A guest may ring at a million times a second: whoever set the flag first wakes the waiter.
@@ -25,10 +39,23 @@ impl Kick {
         }
         self.thread.notify_one();
         self.task.notify_one();
+        if let Some(bell) = &self.bell {
+            bell.ring();
+        }
     }
 
-    /// Blocks this thread until a signal has come, and consumes it.
+    /// Blocks this thread until a signal has come, and consumes it. Behind a bell it may return without one.
     pub fn wait(&self) {
+        if let Some(bell) = &self.bell {
+            if std::mem::take(&mut *self.lock()) {
+                return;
+            }
+            if bell.sleep() {
+                // One that comes right now came before this returned, as the one that rang did.
+                *self.lock() = false;
+                return;
+            }
+        }
         let mut signalled = self.lock();
         while !*signalled {
             signalled = self.thread.wait(signalled).unwrap_or_else(PoisonError::into_inner);

@@ -49,6 +49,10 @@ pub trait VirtioDevice: Send {
     fn features(&self) -> u64;
     /// Largest size of each queue, powers of two.
     fn queue_sizes(&self) -> &[u16];
+    /// Whether each queue has a thread of its own that does nothing but [`Kick::wait`](crate::kick::Kick::wait) for it.
+    fn waits_in_threads(&self) -> bool {
+        false
+    }
     /// Reads configuration space. Bytes past its end stay as the caller set them (all zeroes).
     fn read_config(&self, offset: u64, data: &mut [u8]);
     /// Writes configuration space. Devices without writable fields ignore it.

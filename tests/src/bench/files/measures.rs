@@ -75,8 +75,8 @@ pub fn run(servers: &mut [Server], guest: &mut Worker, host: &mut Worker, rounds
     let mut all: Vec<Vec<Round>> = ALL.iter().map(|_| Vec::new()).collect();
     for round in 0..rounds as usize {
         eprintln!("round {} of {rounds}", round + 1);
-        for at in 0..ALL.len() {
-            all[at].push(Round { runs: Vec::new(), host: 0.0 });
+        for rounds in &mut all {
+            rounds.push(Round { runs: Vec::new(), host: 0.0 });
         }
         // Measures that belong together follow each other on the same folder.
         for group in GROUPS {

@@ -92,6 +92,10 @@ impl<H: HostFs> VirtioDevice for Fs<H> {
         &self.sizes
     }
 
+    fn waits_in_threads(&self) -> bool {
+        true
+    }
+
     /// `struct virtio_fs_config`: the tag and the number of request queues.
     fn read_config(&self, offset: u64, data: &mut [u8]) {
         let mut config = [0; TAG + 4];

@@ -26,7 +26,7 @@ use virtio_bindings::bindings::virtio_config::VIRTIO_F_VERSION_1;
 use virtio_bindings::bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC};
 
 use super::memory_table::{MemoryTable, TableError};
-use super::ring::{CallInterrupt, Doorbell, Ring};
+use super::ring::{CallInterrupt, Doorbell, KickBell, Ring};
 use super::{Event, Offer, Watch};
 use crate::kick::Kick;
 use crate::virtio::device::{ActivateError, Activation, Interrupt, VirtioDevice};
@@ -127,9 +127,17 @@ impl Backend {
         let memory = Arc::clone(table.memory());
         let (mut queues, mut doorbells) = (Vec::new(), Vec::new());
         for (index, ring) in (0..).zip(&self.rings) {
-            let kick = Arc::new(Kick::default());
             let descriptor = ring.kick.as_ref().ok_or(Refusal::NoRing(u32::from(index)))?;
-            doorbells.push(Doorbell::new(descriptor, Arc::clone(&kick)).map_err(Refusal::from)?);
+            let kick = if self.device.waits_in_threads() {
+                let kick = Kick::behind(Box::new(KickBell::new(descriptor).map_err(Refusal::from)?));
+                // For whatever was offered before we listened.
+                kick.signal();
+                Arc::new(kick)
+            } else {
+                let kick = Arc::new(Kick::default());
+                doorbells.push(Doorbell::new(descriptor, Arc::clone(&kick)).map_err(Refusal::from)?);
+                kick
+            };
             let queue = Virtqueue::new(QueueConfig {
                 index,
                 max_size: MAX_QUEUE_SIZE,

@@ -5,12 +5,13 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::io::{Errno, ioctl_fionbio};
 use tokio::io::unix::AsyncFd;
 use tokio::task::JoinHandle;
 use vm_memory::{Bytes, GuestAddress};
 
-use crate::kick::Kick;
+use crate::kick::{Bell, Kick};
 use crate::memory::GuestMemory;
 use crate::sys::event::readable;
 use crate::virtio::device::Interrupt;
@@ -45,6 +46,51 @@ impl Ring {
     pub fn position(&self, memory: &GuestMemory) -> Option<u16> {
         let at = self.layout.used.checked_add(USED_INDEX)?;
         memory.read_obj(GuestAddress(at)).ok().map(u16::from_le)
+    }
+}
+
+/// A kick descriptor on which a device's own thread sleeps, and a second one by which we wake it: what the frontend may read
+/// from the first is not ours.
+#[derive(Debug)]
+pub struct KickBell {
+    theirs: OwnedFd,
+    ours: OwnedFd,
+}
+
+impl KickBell {
+    /// Sleeps on a copy of `descriptor`.
+    pub fn new(descriptor: &OwnedFd) -> io::Result<Self> {
+        let theirs = descriptor.try_clone()?;
+        ioctl_fionbio(&theirs, true)?;
+        Ok(Self { theirs, ours: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)? })
+    }
+}
+
+impl Bell for KickBell {
+    fn ring(&self) {
+        // A full counter is a pending signal.
+        let _ = rustix::io::write(&self.ours, &1u64.to_ne_bytes());
+    }
+
+    fn sleep(&self) -> bool {
+        let mut fds = [PollFd::new(&self.theirs, PollFlags::IN), PollFd::new(&self.ours, PollFlags::IN)];
+        loop {
+            match poll(&mut fds, None) {
+                Err(Errno::INTR) => continue,
+                Err(_) => return false,
+                Ok(_) => {}
+            }
+            if !fds[1].revents().is_empty() {
+                let _ = rustix::io::read(&self.ours, &mut [0u8; 8]);
+                return true;
+            }
+            match rustix::io::read(&self.theirs, &mut [0u8; 8]) {
+                Ok(1..) => return true,
+                Err(Errno::INTR | Errno::AGAIN) => {}
+                // End of file or an error: not an event descriptor.
+                Ok(_) | Err(_) => return false,
+            }
+        }
     }
 }
 
@@ -145,5 +191,45 @@ impl Interrupt for CallInterrupt {
         for slot in &self.errors {
             self.signal(Some(slot));
         }
+    }
+}
+
+#[cfg(test)]
+mod bell_tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_thread_behind_a_bell_hears_the_frontend_and_us() {
+        let theirs = eventfd(0, EventfdFlags::CLOEXEC).expect("an event descriptor");
+        let kick = Arc::new(Kick::behind(Box::new(KickBell::new(&theirs).expect("a bell"))));
+        let waits = |kick: &Arc<Kick>| {
+            let kick = Arc::clone(kick);
+            std::thread::spawn(move || kick.wait())
+        };
+        let waiting = waits(&kick);
+        rustix::io::write(&theirs, &1u64.to_ne_bytes()).expect("the frontend rings");
+        waiting.join().expect("woken by the frontend");
+        let waiting = waits(&kick);
+        std::thread::sleep(Duration::from_millis(20));
+        kick.signal();
+        waiting.join().expect("woken by us while it slept");
+        kick.signal();
+        kick.wait();
+    }
+
+    #[test]
+    fn a_kick_descriptor_that_has_ended_leaves_us_able_to_wake() {
+        let (theirs, other) = rustix::pipe::pipe().expect("a pipe");
+        drop(other);
+        let kick = Arc::new(Kick::behind(Box::new(KickBell::new(&theirs).expect("a bell"))));
+        let waiting = {
+            let kick = Arc::clone(&kick);
+            std::thread::spawn(move || kick.wait())
+        };
+        std::thread::sleep(Duration::from_millis(20));
+        kick.signal();
+        waiting.join().expect("woken by us");
     }
 }

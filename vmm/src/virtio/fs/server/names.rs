@@ -145,10 +145,10 @@ impl<H: HostFs> Server<H> {
 
     /// Holds what is about to lose its name, if the guest knows it.
     fn hold_doomed(&self, folder: &Place<H::Node>, name: Name) -> Option<(u64, H::Node)> {
-        let identity = self.see(&folder.held, name).ok()?.identity;
-        let node = self.nodes().doomed(identity, &folder.share)?;
         let held = self.host.hold(&folder.held, name).ok()?;
-        (self.host.attributes(&held).ok()?.identity == identity).then_some((node, held))
+        let identity = self.host.attributes(&held).ok()?.identity;
+        let node = self.nodes().doomed(identity, &folder.share)?;
+        Some((node, held))
     }
 }
 
