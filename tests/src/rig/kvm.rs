@@ -43,6 +43,7 @@ const ASKED: &[&str] = &[
     "files_f7_removed_files_stay_for_who_has_them_open",
     "files_f9_the_host_removes_the_bound_folder",
     "files_git_clones_and_commits",
+    "files_h10_lighters_own_files_are_in_no_container",
     "files_h10_what_is_not_shared_is_refused",
     "files_h9_read_only_shares_refuse_every_write",
     "files_owners_are_seen_by_others_and_after_a_restart",

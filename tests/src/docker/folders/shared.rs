@@ -10,6 +10,7 @@ use super::{BUSYBOX, Case, Folder, Session, refused, same};
 pub(super) fn cases() -> Vec<Case> {
     vec![
         Case { name: "files_h10_what_is_not_shared_is_refused", run: not_shared },
+        Case { name: "files_h10_lighters_own_files_are_in_no_container", run: hidden },
         Case { name: "files_f5_links_resolve_in_the_container", run: links },
     ]
 }
@@ -44,6 +45,22 @@ fn not_shared(s: &Session) -> Result<()> {
         refused(s, &["run", "--rm", "--mount", &mount, BUSYBOX, "true"], &[&path, why])?;
     }
     Ok(())
+}
+
+/// The home folder is shared, and lighter's files lie in it.
+fn hidden(s: &Session) -> Result<()> {
+    let folder = Folder::made(s, "hidden")?;
+    let bind = format!("{}:/src", s.dir.display());
+    let script = "cd /src && ls -A && ls -lA . | grep -c ' home$'; cat home/default/config.toml; ls home; echo x > home/x; \
+        mkdir home; mv home other; mv files home; ln -s home link && ls link/; rm link; echo end";
+    let done = s.docker(["run", "--rm", "-v", &bind, BUSYBOX, "sh", "-c", script]).finish()?;
+    let names: Vec<_> = done.text().lines().map(str::to_owned).collect();
+    ensure!(names.iter().any(|name| name == "docker"), "the rest is there: {names:?}");
+    ensure!(!names.iter().any(|name| name == "home" || name == "default"), "lighter's files are listed: {names:?}");
+    same("in a long list, and the end", &names[names.len() - 2..], &["0".to_owned(), "end".to_owned()])?;
+    let there = s.dir.join("home/default/config.toml").is_file() && folder.path.is_dir();
+    ensure!(there, "something was moved into lighter's files, or out: {}", done.talk());
+    same("lighter", s.lighter(["shell", "echo", "well"]).ok()?.text(), "well".to_owned())
 }
 
 fn links(s: &Session) -> Result<()> {
