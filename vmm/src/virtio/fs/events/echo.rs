@@ -17,8 +17,8 @@ use crate::virtio::fs::server::{Answer, Server, done};
 
 /// The number of a file that is opened, written to and closed without being any of it.
 const ECHO: u64 = u64::MAX;
-/// Long enough for the agent's next step.
-const STEADY: Duration = Duration::from_secs(10);
+/// The agent's next step asks again, and nobody else believes it.
+const ONCE: Duration = Duration::ZERO;
 
 impl<H: HostFs> Server<H> {
     /// Requests of this thread of the guest may repeat what is armed.
@@ -118,8 +118,7 @@ impl<H: HostFs> Server<H> {
     fn changed_just_now(&self, node: u64) -> Option<Answer> {
         let mut attributes = self.host().attributes(&self.place(node).ok()?.held).ok()?;
         attributes.modified.nanos = (attributes.modified.nanos + 1) % 1_000_000_000;
-        (attributes.kind == Kind::Folder)
-            .then(|| Answer::Payload(Payload::attributes(self.shown(&attributes), Duration::ZERO)))
+        (attributes.kind == Kind::Folder).then(|| Answer::Payload(Payload::attributes(self.shown(&attributes), ONCE)))
     }
 
     /// What was there, for the guest to remove: as the guest knew it, or nobody's.
@@ -146,7 +145,7 @@ impl<H: HostFs> Server<H> {
         }
         self.nodes().tell_again(node);
         let attributes = ghost_attributes(Kind::Folder);
-        let found = Found { node, shown: Some(self.shown(&attributes)), lifetime: Duration::ZERO };
+        let found = Found { node, shown: Some(self.shown(&attributes)), lifetime: ONCE };
         Some(Answer::Payload(Payload::entry(found)))
     }
 
@@ -160,7 +159,7 @@ impl<H: HostFs> Server<H> {
         let (place, name) = (self.place(to.folder).ok()?, Name::new(&to.name).ok()?);
         let attributes = self.see(&place.held, name).ok()?;
         let node = self.nodes().told(attributes.identity, &place.share);
-        Some((node.unwrap_or_else(|| self.tell(&place, name, &attributes)), attributes, STEADY))
+        Some((node.unwrap_or_else(|| self.tell(&place, name, &attributes)), attributes, ONCE))
     }
 
     /// What was at `to` before, for the guest to replace.
@@ -173,7 +172,7 @@ impl<H: HostFs> Server<H> {
         };
         drop(nodes);
         let attributes = ghost_attributes(kind);
-        Answer::Payload(Payload::entry(Found { node, shown: Some(self.shown(&attributes)), lifetime: STEADY }))
+        Answer::Payload(Payload::entry(Found { node, shown: Some(self.shown(&attributes)), lifetime: ONCE }))
     }
 
     fn moved(&self, to: &At) {
@@ -183,8 +182,8 @@ impl<H: HostFs> Server<H> {
         }
     }
 
-    /// A list of nothing but what happened: it renews what the kernel has cached of these names. What is new is not to be
-    /// believed for any time, what is gone is there for a last time.
+    /// A list of nothing but what happened: it renews what the kernel has cached of these names. None of it is to be
+    /// believed for any time.
     fn renewed(&self, armed: &Happening, room: usize) -> Answer {
         let mut listing = Listing::new(room);
         let (at, payload) = match armed {
@@ -206,7 +205,7 @@ impl<H: HostFs> Server<H> {
     fn known_entry(&self, at: &At) -> Option<(u64, Attributes, Duration)> {
         let (place, name) = (self.place(at.folder).ok()?, Name::new(&at.name).ok()?);
         let attributes = self.see(&place.held, name).ok()?;
-        Some((self.tell(&place, name, &attributes), attributes, Duration::ZERO))
+        Some((self.tell(&place, name, &attributes), attributes, ONCE))
     }
 
     fn ghost_entry(&self, at: &At, kind: Kind) -> Option<(u64, Attributes, Duration)> {
@@ -215,7 +214,7 @@ impl<H: HostFs> Server<H> {
         let (node, kind) = nodes
             .told_child(at.folder, &at.name)
             .unwrap_or_else(|| (nodes.ghost(at.folder, &at.name, kind, &share), kind));
-        Some((node, ghost_attributes(kind), STEADY))
+        Some((node, ghost_attributes(kind), ONCE))
     }
 }
 
