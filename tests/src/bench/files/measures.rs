@@ -43,7 +43,7 @@ pub const ALL: [Measure; 12] = [
     measure("uninstall", "removing them", Kind::Metadata),
     measure("stats", "lstat of 1000 names, 5 times", Kind::Metadata),
     measure("absent", "1000 absent names, 5 times", Kind::Metadata),
-    measure("list", "list of 10 000 entries", Kind::Metadata),
+    measure("list", "list of one long folder", Kind::Metadata),
     measure("read-places", "1000 random reads of 4 KiB", Kind::Pages),
     measure("write-places", "1000 random writes of 4 KiB", Kind::Pages),
     measure("write-stream", "stream write, 128 MiB", Kind::Stream),

@@ -35,7 +35,7 @@ pub struct Asked {
     large: bool,
 }
 
-/// Runs the comparison and returns its figures.
+/// Runs the comparison and returns its figures. Needs root, for the device node of the guest's console and for virtiofsd.
 pub fn run(rounds: u32, asked: &Asked) -> Result<Value> {
     packages::ensure(packages::FILES_BENCH)?;
     let (program, meter) = (products::fs_vhost()?, products::meter()?);
