@@ -21,6 +21,9 @@ use super::{BUSYBOX, Case, Session, same};
 use crate::clients::compose;
 use crate::process::{Finished, Run};
 
+/// Those that take minutes: they run if they are named in full.
+pub const IN_FULL: [&str; 2] = [clients::BIG_BUILD, programs::POSTGRES_CASE];
+
 /// The cases of this folder that leave the machine as it is.
 pub fn cases() -> Vec<Case> {
     let mut cases = content::cases();
