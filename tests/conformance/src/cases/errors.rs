@@ -46,7 +46,7 @@ questions! { "errors":
     container_create_bad_bind POST "/containers/create" with "{\"Image\":\"IMAGE\",\"HostConfig\":{\"Binds\":[\"/run:b:c:d\"]}}" => 400,
     container_create_relative_bind POST "/containers/create" with "{\"Image\":\"IMAGE\",\"HostConfig\":{\"Binds\":[\"/run:b\"]}}" => 400,
     container_create_bad_mount POST "/containers/create" with "{\"Image\":\"IMAGE\",\"HostConfig\":{\"Mounts\":[{\"Type\":\"odd\",\"Target\":\"/a\"}]}}" => 400,
-    container_create_missing_bind_source POST "/containers/create" with "{\"Image\":\"IMAGE\",\"HostConfig\":{\"Mounts\":[{\"Type\":\"bind\",\"Source\":\"/cf/none\",\"Target\":\"/a\"}]}}" => 400,
+    container_create_missing_bind_source POST "/containers/create" with "{\"Image\":\"IMAGE\",\"HostConfig\":{\"Mounts\":[{\"Type\":\"bind\",\"Source\":\"/run/cf/none\",\"Target\":\"/a\"}]}}" => 400,
     container_create_twice_the_same_target POST "/containers/create" with "{\"Image\":\"IMAGE\",\"HostConfig\":{\"Binds\":[\"/run/lock:/a\",\"/run:/a\"]}}" => 400,
     container_create_volumes_from_missing POST "/containers/create" with "{\"Image\":\"IMAGE\",\"Cmd\":[\"true\"],\"HostConfig\":{\"VolumesFrom\":[\"cf-none\"]}}" => 400,
     container_create_bad_restart_policy POST "/containers/create" with "{\"Image\":\"IMAGE\",\"HostConfig\":{\"RestartPolicy\":{\"Name\":\"sometimes\"}}}" => 400,
