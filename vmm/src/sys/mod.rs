@@ -14,12 +14,12 @@ mod linux;
 mod linux_fs;
 #[cfg(target_os = "macos")]
 mod mac_fs;
-// Of the backends for other systems, what does not depend on one; tested on all.
-#[cfg(any(test, not(target_os = "linux")))]
 mod owners;
+#[cfg(unix)]
+mod posix;
+// Of the backends for other systems; tested on all.
 #[cfg(any(test, not(target_os = "linux")))]
 mod rows;
-#[cfg(any(test, not(target_os = "linux")))]
 mod transfer;
 #[cfg(unix)]
 mod unix;

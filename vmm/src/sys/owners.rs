@@ -1,4 +1,4 @@
-//! Which record of owner and mode an object is to have, as the rules of Linux say, on hosts that have rules of their own.
+//! Which record of owner and mode an object is to have, as the rules of Linux say, whatever the host's are.
 
 use crate::virtio::fs::host::{Attributes, Change, Kind, Maker};
 use crate::virtio::fs::ownership::{Record, without_set_id};

@@ -6,9 +6,10 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags, Timespec, Timestamps, chmodat, ftru
 
 use super::records::At;
 use super::{LinuxFs, Node, Outcome, errno};
+use crate::sys::owners;
 use crate::virtio::fs::Errno;
 use crate::virtio::fs::host::{Attributes, Change, Kind, NewTime};
-use crate::virtio::fs::ownership::{Record, kept, without_set_id};
+use crate::virtio::fs::ownership::{Record, kept};
 
 impl LinuxFs {
     pub(super) fn changed(&self, node: &Node, file: Option<&File>, change: &Change) -> Outcome<Attributes> {
@@ -42,19 +43,7 @@ impl LinuxFs {
         let real = self.real(node)?;
         let before = self.record(&real, At::Held(node));
         let seen = before.map_or(real, |record| record.applied(&real));
-        let mut mode = change.mode.unwrap_or(seen.mode);
-        let owner_changes =
-            change.uid.is_some_and(|uid| uid != seen.uid) || change.gid.is_some_and(|gid| gid != seen.gid);
-        // chown(2) takes the set-id bits away, unless the caller sets them in the same breath.
-        if change.drop_set_id || (owner_changes && change.mode.is_none()) {
-            mode = without_set_id(seen.kind, mode);
-        }
-        let record = Record {
-            uid: change.uid.unwrap_or(seen.uid),
-            gid: change.gid.unwrap_or(seen.gid),
-            mode,
-            kind: before.and_then(|record| record.kind),
-        };
+        let record = owners::after(&seen, before, change);
         self.settle(node, &real, record)
     }
 

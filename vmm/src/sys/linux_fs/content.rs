@@ -8,8 +8,8 @@ use rustix::fs::{FallocateFlags, OFlags, SeekFrom, copy_file_range, fallocate, f
 use vm_memory::VolatileSlice;
 
 use super::{LinuxFs, Node, Outcome, errno, io_errno};
-use crate::slices::advance;
-use crate::sys;
+use crate::sys::transfer::transfer;
+use crate::sys::{self, posix};
 use crate::virtio::fs::Errno;
 use crate::virtio::fs::host::{Access, Allocation, Kind, Seek, Space};
 
@@ -33,51 +33,18 @@ impl LinuxFs {
 }
 
 pub(super) fn flags(access: Access) -> OFlags {
-    let mut flags = match (access.read, access.write) {
-        (_, false) => OFlags::RDONLY,
-        (false, true) => OFlags::WRONLY,
-        (true, true) => OFlags::RDWR,
-    };
-    // Emptying needs the right to write, whatever else was asked for.
-    if access.truncate && !access.write {
-        flags = OFlags::RDWR;
-    }
-    for (wanted, flag) in
-        [(access.append, OFlags::APPEND), (access.truncate, OFlags::TRUNC), (access.durable, OFlags::DSYNC)]
-    {
-        flags.set(flag, wanted);
-    }
+    let mut flags = posix::flags(access);
+    flags.set(OFlags::TRUNC, access.truncate);
+    flags.set(OFlags::DSYNC, access.durable);
     flags
 }
 
 pub(super) fn read(file: &File, offset: u64, parts: &[VolatileSlice]) -> Outcome<usize> {
-    transfer(offset, parts, |parts, offset| sys::read_at(file, parts, offset))
+    transfer(parts, io_errno, |parts, done| sys::read_at(file, parts, offset + done))
 }
 
 pub(super) fn write(file: &File, offset: u64, parts: &[VolatileSlice]) -> Outcome<usize> {
-    transfer(offset, parts, |parts, offset| sys::write_at(file, parts, offset))
-}
-
-/// Repeats `operation` until all of `parts` went through, or nothing more does. An error after some bytes is told next time.
-fn transfer(
-    offset: u64,
-    parts: &[VolatileSlice],
-    mut operation: impl FnMut(&[VolatileSlice], u64) -> io::Result<usize>,
-) -> Outcome<usize> {
-    let (mut done, mut rest) = (0, parts.to_vec());
-    while !rest.is_empty() {
-        match operation(&rest, offset + done as u64) {
-            Ok(0) => break,
-            Ok(count) => {
-                done += count;
-                advance(&mut rest, count);
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(_) if done > 0 => break,
-            Err(error) => return Err(io_errno(&error)),
-        }
-    }
-    Ok(done)
+    transfer(parts, io_errno, |parts, done| sys::write_at(file, parts, offset + done))
 }
 
 /// Closes a descriptor and says what that said, which dropping it does not.

@@ -5,9 +5,10 @@ use std::collections::VecDeque;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 
-use rustix::fs::{CWD, FileType, Mode, OFlags, RawDir, SeekFrom, fsync, openat, seek, syncfs};
+use rustix::fs::{CWD, Mode, OFlags, RawDir, SeekFrom, fsync, openat, seek, syncfs};
 
 use super::{Node, Outcome, errno};
+use crate::sys::posix;
 use crate::virtio::fs::host::{Entry, Kind};
 
 /// Bytes asked of the kernel at once: some hundred entries.
@@ -73,7 +74,7 @@ impl Folder {
             self.read.push_back(Read {
                 name: entry.file_name().to_bytes().into(),
                 inode: entry.ino(),
-                kind: kind(entry.file_type()),
+                kind: posix::kind(entry.file_type()),
                 next: entry.next_entry_cookie(),
             });
             if entries.is_buffer_empty() {
@@ -90,17 +91,4 @@ impl Folder {
     pub(super) fn sync_all(&self) -> Outcome<()> {
         syncfs(&self.open).map_err(errno)
     }
-}
-
-fn kind(file_type: FileType) -> Option<Kind> {
-    Some(match file_type {
-        FileType::RegularFile => Kind::File,
-        FileType::Directory => Kind::Folder,
-        FileType::Symlink => Kind::Link,
-        FileType::Fifo => Kind::Fifo,
-        FileType::Socket => Kind::Socket,
-        FileType::CharacterDevice => Kind::Character,
-        FileType::BlockDevice => Kind::Block,
-        FileType::Unknown => return None,
-    })
 }

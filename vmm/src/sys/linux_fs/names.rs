@@ -8,13 +8,11 @@ use rustix::fs::{Mode, OFlags, RenameFlags, mkdirat, openat2, renameat_with, sym
 use super::content::flags;
 use super::records::At;
 use super::{LinuxFs, Node, Outcome, STEP, errno};
+use crate::sys::owners;
 use crate::virtio::fs::Errno;
 use crate::virtio::fs::Name;
 use crate::virtio::fs::host::{Access, Attributes, HostFs, Kind, Maker, Rename};
-use crate::virtio::fs::ownership::{Record, kept};
-
-/// `S_ISGID`
-const SET_GROUP: u32 = 0o2000;
+use crate::virtio::fs::ownership::kept;
 
 pub(super) fn rename(from: (&Node, Name), to: (&Node, Name), how: Rename) -> Outcome<()> {
     let flags = match how {
@@ -101,27 +99,19 @@ impl LinuxFs {
         openat2(&folder.0, name.bytes(), flags, mode, STEP).map(File::from).map_err(errno)
     }
 
-    /// What a new object in `folder` gets from it: in a folder with the set-group-id bit its group, and folders that bit.
+    /// What a new object in `folder` gets from it.
     fn heir(&self, folder: &Node, kind: Kind, maker: Maker) -> Outcome<Maker> {
-        let parent = self.shown(self.real(folder)?, At::Held(folder));
-        if parent.mode & SET_GROUP == 0 {
-            return Ok(maker);
-        }
-        let mode = if kind == Kind::Folder { maker.mode | SET_GROUP } else { maker.mode };
-        Ok(Maker { mode, gid: parent.gid, ..maker })
+        Ok(owners::heir(&self.shown(self.real(folder)?, At::Held(folder)), kind, maker))
     }
 
     fn made(&self, node: &Node, maker: Maker, kind: Option<(Kind, u32)>) -> Outcome<Attributes> {
         let real = self.real(node)?;
-        // A link's mode is the same everywhere.
-        let mode = if real.kind == Kind::Link { real.mode } else { maker.mode };
+        let record = owners::first(maker, &real, kind);
         // There is nothing beside what has just been made, so nothing to take away or to look for if the host has it as it is to
         // be seen.
-        let plain = kind.is_none() && (maker.uid, maker.gid, mode) == (real.uid, real.gid, real.mode);
-        if plain && self.remembered.get(&real.identity).is_none() {
+        if owners::is_plain(&record, &real) && self.remembered.get(&real.identity).is_none() {
             return Ok(real);
         }
-        let record = Record { uid: maker.uid, gid: maker.gid, mode, kind };
         self.settle(node, &real, record)?;
         Ok(self.shown(self.real(node)?, At::Held(node)))
     }

@@ -3,6 +3,7 @@
 use rustix::fs::{XattrFlags, getxattr, lgetxattr, listxattr, removexattr, setxattr};
 
 use super::{LinuxFs, Node, Outcome, errno};
+use crate::sys::owners;
 use crate::virtio::fs::Errno;
 use crate::virtio::fs::Name;
 use crate::virtio::fs::host::{Attributes, Kind, Setting};
@@ -53,7 +54,7 @@ impl LinuxFs {
 
     /// Puts the record of a held object beside it; none, if the host already has it as it is to be seen.
     pub(super) fn keep_record(&self, node: &Node, real: &Attributes, record: Record) -> Outcome<()> {
-        let plain = record.kind.is_none() && (record.uid, record.gid, record.mode) == (real.uid, real.gid, real.mode);
+        let plain = owners::is_plain(&record, real);
         if matches!(real.kind, Kind::File | Kind::Folder) {
             let kept = if plain {
                 removexattr(node.path(), ATTRIBUTE).or_else(|error| match error {

@@ -9,8 +9,8 @@ use vm_memory::VolatileSlice;
 
 use super::node::Node;
 use super::{MacFs, Outcome, calls, errno, io_errno};
-use crate::sys;
 use crate::sys::transfer::transfer;
+use crate::sys::{self, posix};
 use crate::virtio::fs::Errno;
 use crate::virtio::fs::host::{Access, Allocation, Kind, Seek, Space};
 
@@ -50,7 +50,7 @@ impl Open {
 impl MacFs {
     /// Opens a regular file; nothing else is ever opened, so no device of the host does anything and no pipe makes us wait.
     pub(super) fn opened(&self, node: &Node, access: Access) -> Outcome<Open> {
-        let open = self.content(node, flags(access))?;
+        let open = self.content(node, posix::flags(access))?;
         // By now it is known to be the right one.
         if access.truncate {
             ftruncate(&open, 0).map_err(errno)?;
@@ -74,20 +74,6 @@ impl MacFs {
             other => other,
         }
     }
-}
-
-pub(super) fn flags(access: Access) -> OFlags {
-    let mut flags = match (access.read, access.write) {
-        (_, false) => OFlags::RDONLY,
-        (false, true) => OFlags::WRONLY,
-        (true, true) => OFlags::RDWR,
-    };
-    // Emptying needs the right to write, whatever else was asked for.
-    if access.truncate && !access.write {
-        flags = OFlags::RDWR;
-    }
-    flags.set(OFlags::APPEND, access.append);
-    flags
 }
 
 /// `fsync` leaves the content in the drive's cache; this does not. What cannot do that does what it can.

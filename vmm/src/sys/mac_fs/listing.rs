@@ -4,13 +4,14 @@
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 
-use rustix::fs::{Dir, FileType, Mode, OFlags, fcntl_fullfsync, fsync, openat};
+use rustix::fs::{Dir, Mode, OFlags, fcntl_fullfsync, fsync, openat};
 use rustix::io::Errno as Darwin;
 
 use super::node::Node;
 use super::{Outcome, errno};
+use crate::sys::posix;
 use crate::sys::rows::{Row, Rows, Source};
-use crate::virtio::fs::host::{Entry, Kind};
+use crate::virtio::fs::host::Entry;
 
 /// Entries read at once: some megabytes at most.
 const AT_ONCE: usize = 32_768;
@@ -38,7 +39,7 @@ impl Source for Listing {
             let Some(entry) = self.0.read() else { break };
             let entry = entry.map_err(errno)?;
             let name = entry.file_name().to_bytes().into();
-            rows.push_back(Row { name, inode: entry.ino(), kind: kind(entry.file_type()) });
+            rows.push_back(Row { name, inode: entry.ino(), kind: posix::kind(entry.file_type()) });
         }
         Ok(())
     }
@@ -63,17 +64,4 @@ impl Folder {
             other => other.map_err(errno),
         }
     }
-}
-
-fn kind(file_type: FileType) -> Option<Kind> {
-    Some(match file_type {
-        FileType::RegularFile => Kind::File,
-        FileType::Directory => Kind::Folder,
-        FileType::Symlink => Kind::Link,
-        FileType::Fifo => Kind::Fifo,
-        FileType::Socket => Kind::Socket,
-        FileType::CharacterDevice => Kind::Character,
-        FileType::BlockDevice => Kind::Block,
-        FileType::Unknown => return None,
-    })
 }

@@ -5,10 +5,10 @@ use std::os::fd::OwnedFd;
 
 use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, linkat, mkdirat, openat, renameat_with, symlinkat, unlinkat};
 
-use super::content::{Open, flags};
+use super::content::Open;
 use super::node::Node;
 use super::{MacFs, Outcome, errno};
-use crate::sys::owners;
+use crate::sys::{owners, posix};
 use crate::virtio::fs::Errno;
 use crate::virtio::fs::Name;
 use crate::virtio::fs::host::{Access, Attributes, HostFs, Kind, Maker, Rename};
@@ -81,7 +81,7 @@ impl MacFs {
         maker: Maker,
     ) -> Outcome<(Attributes, Open)> {
         let heir = self.heir(folder, Kind::File, maker)?;
-        match new_file(folder, name, flags(access), heir) {
+        match new_file(folder, name, posix::flags(access), heir) {
             Ok(file) => {
                 let made = self.made(folder, name, heir, None);
                 Ok((made.inspect_err(|_| _ = self.remove(folder, name))?, Open::new(file, access)))
