@@ -2,6 +2,7 @@
 //! installs what is missing with apt, or prints the one line that does.
 
 use std::path::Path;
+use std::sync::Mutex;
 
 use anyhow::{Result, bail};
 
@@ -62,21 +63,26 @@ const DOCKER_CLI: &[&str] = &["docker-cli", "docker.io"];
 
 /// Installs those of `packages` that are not there.
 pub fn ensure(packages: &[Package]) -> Result<()> {
+    let _turn = TURN.lock();
     let mut missing: Vec<&str> =
         packages.iter().filter(|package| !there(package.probe)).map(|package| package.name).collect();
     missing.dedup();
-    install(&missing)
+    fetch(&missing)
 }
+
+/// apt runs once at a time, and who waited for it may find what it wanted.
+static TURN: Mutex<()> = Mutex::new(());
 
 /// Installs a docker CLI if there is none. Where only the package with an engine exists, the engine is not started.
 pub fn ensure_docker_cli() -> Result<()> {
+    let _turn = TURN.lock();
     if there("docker") {
         return Ok(());
     }
     update()?;
     for name in DOCKER_CLI {
         if Run::new("apt-cache").args(["show", name]).finish()?.status.success() {
-            return install(&[name]);
+            return fetch(&[name]);
         }
     }
     bail!(
@@ -103,6 +109,11 @@ fn update() -> Result<()> {
 
 /// Installs packages by name; none is fine.
 pub fn install(missing: &[&str]) -> Result<()> {
+    let _turn = TURN.lock();
+    fetch(missing)
+}
+
+fn fetch(missing: &[&str]) -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }

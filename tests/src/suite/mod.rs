@@ -1,5 +1,5 @@
-//! What `cargo xtask test` runs, by name: first the quick suites, one after the other, then the guest rigs in two lanes at
-//! the same time. The kvm rig's emulated machine has one CPU and keeps one core busy; the others find room beside it.
+//! What `cargo xtask test` runs, by name: first the quick suites, one after the other, while what the rigs run is made; then the
+//! guest rigs in two lanes at the same time. The kvm rig's emulated machine has one CPU and keeps one core busy; the others find room beside it.
 
 mod check;
 mod clients;
@@ -85,11 +85,17 @@ pub fn run(words: &[String]) -> Result<()> {
         SUITES.iter().filter(|suite| suite.lane == lane).filter(asked).collect()
     };
     let (host, emulated) = (wanted(Lane::Host), wanted(Lane::Emulated));
-    let mut failed = run_lane(&wanted(Lane::Before), &cases);
-    if !host.is_empty() || !emulated.is_empty() {
-        // Both rigs need it, and only one may be making it.
-        rigs::prepare()?;
-    }
+    let mut failed = thread::scope(|scope| {
+        // What the rigs run is the longest thing to make, and the quick suites leave processors idle. Made before the lanes
+        // part: both need it, and only one may be making it.
+        let made = (!host.is_empty() || !emulated.is_empty()).then(|| scope.spawn(rigs::prepare));
+        let failed = run_lane(&wanted(Lane::Before), &cases);
+        match made.map(|made| made.join()) {
+            None | Some(Ok(Ok(()))) => Ok(failed),
+            Some(Ok(Err(error))) => Err(error.context("cannot make what the rigs run")),
+            Some(Err(_)) => Err(anyhow!("making what the rigs run panicked")),
+        }
+    })?;
     let rigs = thread::scope(|scope| {
         let beside = scope.spawn(|| run_lane(&emulated, &cases));
         let mut failed = run_lane(&host, &cases);
