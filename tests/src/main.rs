@@ -49,15 +49,21 @@ enum Verb {
         #[arg(long)]
         json: Option<std::path::PathBuf>,
     },
-    /// Load the Docker API proxy for long: a thousand clients, then faults, then long streams, then very many requests.
+    /// Load for long: the Docker API proxy (a thousand clients, then faults, then long streams, then very many requests), or the
+    /// server of shared folders (a million lookups, then tries to get out of a share).
     Soak {
-        /// What to load: proxy.
-        #[arg(value_parser = ["proxy"])]
-        what: String,
+        /// What to load.
+        what: soak::What,
         /// How long the thousand clients stay.
         #[arg(long, default_value_t = 30)]
         minutes: u64,
+        /// How often to try to get out of a share.
+        #[arg(long, default_value_t = 10_000_000)]
+        tries: u64,
     },
+    /// The half of `soak folders` that runs in a namespace of its own.
+    #[command(hide = true)]
+    InsideFolders(soak::folders::Inside),
     /// Run each fuzz target for so many seconds (needs a nightly toolchain and cargo-fuzz).
     Fuzz {
         /// Seconds for each target.
@@ -105,7 +111,11 @@ fn run(verb: Verb) -> anyhow::Result<()> {
         Verb::Demo => demo::run(),
         Verb::Test { words } => suite::run(&words),
         Verb::Bench { names, often, files, json } => bench::run(&names, &often, &files, json.as_deref()),
-        Verb::Soak { what: _, minutes } => soak::run(&soak::Plan::long(std::time::Duration::from_secs(minutes * 60))),
+        Verb::Soak { what: soak::What::Proxy, minutes, .. } => {
+            soak::run(&soak::Plan::long(std::time::Duration::from_secs(minutes * 60)))
+        }
+        Verb::Soak { what: soak::What::Folders, tries, .. } => soak::folders::run(tries),
+        Verb::InsideFolders(asked) => soak::folders::inside(&asked),
         Verb::Fuzz { seconds } => fuzz::run(seconds),
         Verb::InsideNet(asked) => bench::net::inside(&asked),
         Verb::InsideBench { tools, rounds } => bench::microvm::inside(&tools, rounds),

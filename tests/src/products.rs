@@ -82,6 +82,11 @@ pub fn fs_vhost() -> Result<PathBuf> {
     example("lighter-vmm", "fs_vhost")
 }
 
+/// Builds the server of shared folders for this host's own kernel and returns its path.
+pub fn fuse_rig() -> Result<PathBuf> {
+    example("lighter-vmm", "fuse_rig")
+}
+
 /// Builds a program around parts of the product, optimised as the product is.
 fn native_rig(name: &str) -> Result<PathBuf> {
     example("lighter", name)

@@ -14,7 +14,7 @@ use super::{BUSYBOX, Case, Session, same};
 use crate::rig::connect_proxy::PROXY;
 use crate::rig::registries::PLAIN;
 use crate::rig::servers::{FILES, LOOPBACK_ECHO, LOOPBACK_FILES, LOW_ECHO, LOW_FILES, OPEN_FILES, content_hash};
-use crate::rig::world::{HOME_V6, HOST, HOST_AGAIN, SERVER, at_the_neighbours, guard};
+use crate::rig::world::{HOME_V6, HOST, HOST_AGAIN, REFUSE_EACH, SERVER, at_the_neighbours, guard};
 use listening::{Listening, of_lighter};
 pub(super) use scan::TCP;
 use scan::{Allowed, Datagrams, Scan, UDP};
@@ -67,6 +67,7 @@ fn targets(whole: &[&str], alias: &str, few: &[&str]) -> Vec<String> {
 
 fn g14_from_a_container(s: &Session) -> Result<()> {
     let words = targets(&[GATEWAY, ALIAS, GUEST, BRIDGE], ALIAS, &[NOBODY, METADATA]);
+    s.lighter(["shell", "sh", "-c", REFUSE_EACH]).ok()?;
     let found = Scan::in_a_container(s, &[], &words, Datagrams::Sample)?;
     // The guest asks for the hardware address of nobody's, and says only now and then that none came.
     found.must_be([of_the_gateway(GATEWAY), of_the_alias(ALIAS)].concat(), &[NOBODY])
@@ -75,10 +76,7 @@ fn g14_from_a_container(s: &Session) -> Result<()> {
 fn g14_from_the_guest(s: &Session) -> Result<()> {
     guard(s)?;
     let words = targets(&[GATEWAY_V6, ALIAS_V6, GUEST_V6, "127.0.0.1"], ALIAS_V6, &[NOBODY_V6, NOBODY, METADATA]);
-    // Without this its kernel refuses some ports a second and is silent for the others.
-    let free = "echo 0 > /proc/sys/net/ipv4/icmp_ratelimit; echo 1000000 > /proc/sys/net/ipv4/icmp_msgs_per_sec; \
-        echo 1000000 > /proc/sys/net/ipv4/icmp_msgs_burst; echo 0 > /proc/sys/net/ipv6/icmp/ratelimit";
-    s.lighter(["shell", "sh", "-c", free]).ok()?;
+    s.lighter(["shell", "sh", "-c", REFUSE_EACH]).ok()?;
     let found = Scan::in_a_container(s, &["--network", "host"], &words, Datagrams::All)?;
     found.must_be([of_the_gateway(GATEWAY_V6), of_the_alias(ALIAS_V6)].concat(), &[NOBODY, NOBODY_V6])
 }

@@ -5,6 +5,7 @@
 
 mod bodies;
 mod faults;
+pub mod folders;
 mod shipped;
 
 use std::io::Read;
@@ -32,6 +33,15 @@ const REQUESTS_KIB: u64 = 1024;
 const REST: Duration = Duration::from_secs(60);
 /// A load that has not ended so long after its time hangs.
 const STUCK: Duration = Duration::from_secs(300);
+
+/// What can be loaded for long.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub enum What {
+    /// The Docker API proxy.
+    Proxy,
+    /// The server of shared folders.
+    Folders,
+}
 
 /// How much of everything.
 pub struct Plan {
