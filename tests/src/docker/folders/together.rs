@@ -37,7 +37,19 @@ fn unlinked(s: &Session) -> Result<()> {
         folder.sh("while [ ! -e /src/ready ]; do sleep 0.1; done; rm /src/held; rm /src/ready")?;
         reader.join().map_err(|_| anyhow::anyhow!("the reader panicked"))?
     })?;
-    same("read after another container removed it", read, "held".to_owned())
+    same("read after another container removed it", read, "held".to_owned())?;
+    let wait = "exec 3<> /src/made && echo made >&3 && touch /src/ready && while [ -e /src/ready ]; do sleep 0.1; done && \
+        stat -L -c '%h %s' /proc/self/fd/3 && echo more >&3 && stat -L -c %s /proc/self/fd/3";
+    let [made, ready] = ["made", "ready"].map(|name| folder.path.join(name));
+    let said = std::thread::scope(|scope| {
+        let writer = scope.spawn(|| exec(s, "holder", wait));
+        while !ready.exists() && !writer.is_finished() {
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        [made, ready].iter().try_for_each(std::fs::remove_file)?;
+        writer.join().map_err(|_| anyhow::anyhow!("the writer panicked"))?
+    })?;
+    same("known and written to after the host removed it", said, "0 5\n10".to_owned())
 }
 
 fn append(s: &Session) -> Result<()> {

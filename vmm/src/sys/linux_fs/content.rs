@@ -2,9 +2,9 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{IntoRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
 
-use rustix::fs::{FallocateFlags, OFlags, SeekFrom, copy_file_range, fallocate, fstatvfs};
+use rustix::fs::{CWD, FallocateFlags, Mode, OFlags, SeekFrom, copy_file_range, fallocate, fstatvfs, openat};
 use vm_memory::VolatileSlice;
 
 use super::{LinuxFs, Node, Outcome, errno, io_errno};
@@ -30,6 +30,12 @@ impl LinuxFs {
             other => other,
         }
     }
+}
+
+/// Holds what is open, which may have no name any more.
+pub(super) fn held(file: &File) -> Outcome<Node> {
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map(Node).map_err(errno)
 }
 
 pub(super) fn flags(access: Access) -> OFlags {

@@ -213,6 +213,10 @@ impl HostFs for LinuxFs {
         self.within(&[folder], || self.created(folder, name, access, maker))
     }
 
+    fn hold_open(&self, file: &std::fs::File) -> Option<Node> {
+        content::held(file).ok()
+    }
+
     fn create_unnamed(
         &self,
         folder: &Node,

@@ -5,7 +5,7 @@ use std::fs::File;
 
 use rustix::fs::{Mode, OFlags, RenameFlags, mkdirat, openat2, renameat_with, symlinkat};
 
-use super::content::flags;
+use super::content::{self, flags};
 use super::records::At;
 use super::{LinuxFs, Node, Outcome, STEP, errno};
 use crate::sys::owners;
@@ -86,9 +86,7 @@ impl LinuxFs {
         let flags = flags(Access { truncate: false, ..access }) | OFlags::TMPFILE | OFlags::CLOEXEC;
         let mode = Mode::from_raw_mode(kept(Kind::File, heir.mode));
         let file = File::from(openat2(&folder.0, c".", flags, mode, STEP).map_err(errno)?);
-        let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
-        let held = rustix::fs::openat(rustix::fs::CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
-        let node = Node(held.map_err(errno)?);
+        let node = content::held(&file)?;
         let attributes = self.made(&node, heir, None)?;
         Ok((node, attributes, file))
     }

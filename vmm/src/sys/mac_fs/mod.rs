@@ -159,6 +159,11 @@ impl HostFs for MacFs {
         self.created(folder, name, access, maker)
     }
 
+    /// A copy of a descriptor that may write would keep that right.
+    fn hold_open(&self, _: &Open) -> Option<Node> {
+        None
+    }
+
     /// There are no files without a name here, and one whose name was removed could not be given one again, which is half of
     /// what they are for. Programs know this answer, and make a file with a name.
     fn create_unnamed(&self, _: &Node, _: Access, _: Maker) -> Outcome<(Node, Attributes, Open)> {

@@ -107,6 +107,11 @@ impl HostFs for WindowsFs {
         self.created(folder, name, access, maker)
     }
 
+    /// A node is a number, and the number of what has no name leads nowhere.
+    fn hold_open(&self, _: &Open) -> Option<Node> {
+        None
+    }
+
     /// A file here is made with a name, and once that is removed it could not be given one again, which is half of what such
     /// files are for. Programs know this answer, and make a file with a name.
     fn create_unnamed(&self, _: &Node, _: Access, _: Maker) -> Outcome<(Node, Attributes, Open)> {

@@ -13,7 +13,8 @@ pub struct Handles<T> {
 }
 
 struct Open<T> {
-    by_number: HashMap<u64, Arc<T>>,
+    /// With the node that each is open on.
+    by_number: HashMap<u64, (u64, Arc<T>)>,
     next: u64,
 }
 
@@ -23,18 +24,18 @@ impl<T> Handles<T> {
         Self { open: Mutex::new(Open { by_number: HashMap::new(), next: 1 }), most }
     }
 
-    /// Gives an open object a number.
+    /// Gives an object that is open on `node` a number.
     ///
     /// # Errors
     /// `ENFILE` if as many are open as may be.
-    pub fn add(&self, object: T) -> Result<u64, Errno> {
+    pub fn add(&self, node: u64, object: T) -> Result<u64, Errno> {
         let mut open = self.lock();
         if open.by_number.len() >= self.most {
             return Err(Errno::NFILE);
         }
         let number = open.next;
         open.next += 1;
-        open.by_number.insert(number, Arc::new(object));
+        open.by_number.insert(number, (node, Arc::new(object)));
         Ok(number)
     }
 
@@ -43,7 +44,12 @@ impl<T> Handles<T> {
     /// # Errors
     /// `EBADF`
     pub fn get(&self, number: u64) -> Result<Arc<T>, Errno> {
-        self.lock().by_number.get(&number).cloned().ok_or(Errno::BADF)
+        self.lock().by_number.get(&number).map(|(_, object)| Arc::clone(object)).ok_or(Errno::BADF)
+    }
+
+    /// One that is open on `node`. Looks at all: for what happens seldom.
+    pub fn on(&self, node: u64) -> Option<Arc<T>> {
+        self.lock().by_number.values().find(|(of, _)| *of == node).map(|(_, object)| Arc::clone(object))
     }
 
     /// Closes one, once nobody uses it any more.

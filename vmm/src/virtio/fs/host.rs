@@ -335,6 +335,9 @@ pub trait HostFs: Send + Sync + 'static {
 
     /// Opens a regular file; `ENXIO` or `EISDIR` for anything else.
     fn open(&self, node: &Self::Node, access: Access) -> Result<Self::File, Errno>;
+    /// Holds what is open, whatever its name is by now, or if it has none any more; `None` where the host has no way from the one
+    /// to the other.
+    fn hold_open(&self, file: &Self::File) -> Option<Self::Node>;
     /// Makes a regular file and opens it. What is there already is opened, unless `access.exclusive`.
     fn create(
         &self,

@@ -25,7 +25,7 @@ impl<H: HostFs> Server<H> {
             self.did_node(node);
         }
         let file = self.host.open(&place.held, access)?;
-        let handle = self.files.add(file)?;
+        let handle = self.files.add(node, file)?;
         Ok(Answer::Payload(Payload::default().and_open(handle, kernel_may(access))))
     }
 
@@ -37,21 +37,32 @@ impl<H: HostFs> Server<H> {
             let held = self.host.hold(&place.held, name)?;
             attributes = self.host.change(&held, Some(&file), &Change { drop_set_id: true, ..Change::default() })?;
         }
-        let handle = self.files.add(file)?;
         self.did_entry(place.id, name);
-        Ok(Answer::Payload(self.entry(&place, name, &attributes).and_open(handle, kernel_may(access))))
+        let node = self.tell(&place, name, &attributes);
+        let handle = self.opened(node, file)?;
+        let found = Found { node, shown: Some(self.shown(&attributes)), lifetime: LIFETIME };
+        Ok(Answer::Payload(Payload::entry(found).and_open(handle, kernel_may(access))))
     }
 
     pub(super) fn create_unnamed(&self, header: &Header, flags: u32, mode: u32) -> Outcome {
         let (access, place) = (access(flags), self.hold_to_change(header.node)?);
         let (held, attributes, file) = self.host.create_unnamed(&place.held, access, maker(header, mode))?;
-        let handle = self.files.add(file)?;
         // Nobody finds it by this name: it is pinned from the start.
         let unnamed = Name::new(b"(unnamed)").expect("one component");
         let node = self.tell(&place, unnamed, &attributes);
         self.nodes().pin(node, held);
+        let handle = self.opened(node, file)?;
         let found = Found { node, shown: Some(self.shown(&attributes)), lifetime: LIFETIME };
         Ok(Answer::Payload(Payload::entry(found).and_open(handle, kernel_may(access))))
+    }
+
+    /// Gives a file a number that the guest is told of together with the node.
+    fn opened(&self, node: u64, file: H::File) -> Result<u64, Errno> {
+        let handle = self.files.add(node, file);
+        if handle.is_err() {
+            self.nodes().forget(node, 1);
+        }
+        handle
     }
 
     pub(super) fn read(&self, what: &Transfer, room: &[VolatileSlice]) -> Outcome {

@@ -33,7 +33,7 @@ impl<H: HostFs> Server<H> {
         if self.unopened.load(Ordering::Acquire) {
             return Err(Errno::NOSYS);
         }
-        let handle = self.folders.add(Mutex::new(self.opened_folder(node)?))?;
+        let handle = self.folders.add(node, Mutex::new(self.opened_folder(node)?))?;
         Ok(Answer::Payload(Payload::default().and_open(handle, 0)))
     }
 

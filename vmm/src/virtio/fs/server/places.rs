@@ -7,7 +7,7 @@ use crate::virtio::fs::errno::Errno;
 use crate::virtio::fs::fuse::reply::{Found, Payload, Shown};
 use crate::virtio::fs::host::{Attributes, HostFs, Identity, Kind};
 use crate::virtio::fs::name::Name;
-use crate::virtio::fs::nodes::{Nodes, ROOT, Way};
+use crate::virtio::fs::nodes::{Nodes, ROOT, Step, Way};
 use crate::virtio::fs::shares::Share;
 
 /// A node held, and where it lies.
@@ -23,21 +23,38 @@ impl<H: HostFs> Server<H> {
         self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Holds a node, finding it again if it was given up.
+    /// Holds a node, finding it again if it was given up: by its name, or if somebody on the host took that away, by what the
+    /// guest has open of it.
     pub(in crate::virtio::fs) fn hold(&self, node: u64) -> Result<Arc<H::Node>, Errno> {
         let way = self.nodes().way(node)?;
-        let (mut at, steps) = match way {
+        let (from, steps) = match way {
             Way::Here(held) => return Ok(held),
             Way::Down(from, steps) => (from, steps),
         };
-        for step in steps {
+        self.down(from, &steps).or_else(|error| match error {
+            Errno::STALE => self.by_what_is_open(node).ok_or(error),
+            other => Err(other),
+        })
+    }
+
+    fn down(&self, from: Arc<H::Node>, steps: &[Step]) -> Result<Arc<H::Node>, Errno> {
+        steps.iter().try_fold(from, |at, step| {
             let held = self.host.hold(&at, step.name()).map_err(gone)?;
             if self.host.attributes(&held).map_err(gone)?.identity != step.identity {
                 return Err(Errno::STALE);
             }
-            at = self.nodes().hold(step.node, held);
+            Ok(self.nodes().hold(step.node, held))
+        })
+    }
+
+    fn by_what_is_open(&self, node: u64) -> Option<Arc<H::Node>> {
+        let held = self.host.hold_open(&*self.files.on(node)?)?;
+        // No name leads to it, so it stays held as long as it is known.
+        self.nodes().pin(node, held);
+        match self.nodes().way(node) {
+            Ok(Way::Here(held)) => Some(held),
+            Ok(Way::Down(..)) | Err(_) => None,
         }
-        Ok(at)
     }
 
     /// A node in which something may be changed.

@@ -130,6 +130,25 @@ fn f4_a_handle_that_was_never_given_or_is_released_opens_nothing() {
 }
 
 #[test]
+fn f7_what_is_open_is_known_after_the_host_took_its_name_away() {
+    let world = world();
+    let folder = world.look_up(ROOT, "rw");
+    // Made by the guest, so that nothing but the open file is held of it.
+    let create = Operation::Create { name: name("file"), flags: 2, mode: 0o640, drop_set_id: false };
+    let file = world.number(folder, &create);
+    let open = world.server.files.on(file).unwrap();
+    if world.server.host().hold_open(&open).is_none() {
+        println!("skipped: this system has no way from an open file to what it is");
+        return;
+    }
+    fs::write(world.path("other"), "other").unwrap();
+    fs::rename(world.path("other"), world.path("file")).unwrap();
+    assert!(matches!(world.ask(file, &Operation::GetAttr { handle: None }), Answer::Payload(_)));
+    // What has its name now is another one.
+    assert_ne!(world.look_up(folder, "file"), file);
+}
+
+#[test]
 fn f5_offsets_and_lengths_that_cannot_be_are_refused() {
     let world = world();
     fs::write(world.path("file"), "text").unwrap();
