@@ -17,6 +17,8 @@ mod mac_fs;
 mod owners;
 #[cfg(unix)]
 mod posix;
+#[cfg(any(windows, target_os = "macos"))]
+mod reports;
 // Of the backends for other systems; tested on all.
 #[cfg(any(test, not(target_os = "linux")))]
 mod rows;

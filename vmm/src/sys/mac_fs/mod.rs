@@ -14,6 +14,7 @@ mod node;
 mod records;
 
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -23,6 +24,7 @@ use vm_memory::VolatileSlice;
 use self::content::Open;
 use self::listing::Folder;
 use self::node::Node;
+use crate::sys::reports::{Names, Reports, Roots};
 use crate::virtio::fs::Errno;
 use crate::virtio::fs::Name;
 use crate::virtio::fs::foreign::from_darwin;
@@ -40,11 +42,12 @@ pub struct MacFs {
     /// Whom everything that is made here belongs to on the host.
     uid: u32,
     remembered: Remembered,
+    roots: Roots,
 }
 
 impl Default for MacFs {
     fn default() -> Self {
-        Self { uid: rustix::process::geteuid().as_raw(), remembered: Remembered::default() }
+        Self { uid: rustix::process::geteuid().as_raw(), remembered: Remembered::default(), roots: Roots::default() }
     }
 }
 
@@ -92,12 +95,14 @@ impl HostFs for MacFs {
     type Folder = Folder;
 
     fn root(&self, path: &Path) -> Outcome<Node> {
-        Node::root(path)
+        let root = Node::root(path)?;
+        self.roots.add(root.path()?);
+        Ok(root)
     }
 
-    /// Not yet: what `FSEvents` reports are paths, and has to be tried where it runs first.
     fn watching(&self) -> Option<Box<dyn Watching<Node>>> {
-        None
+        let names = Names { path: Node::path, name: |name| Some(name.as_bytes().to_vec()) };
+        Some(Box::new(Reports::new(&self.roots, names)?))
     }
 
     fn look_up(&self, folder: &Node, name: Name) -> Outcome<Attributes> {

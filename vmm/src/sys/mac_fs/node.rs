@@ -6,8 +6,10 @@
 //! that under which the node was found, else what the kernel says it is called now; it proves nothing in either case. What was
 //! opened by it counts only if it is the same object as the one that is held, and is let go untouched otherwise.
 
+use std::ffi::OsString;
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, fstat, getpath, openat, statat};
@@ -110,6 +112,12 @@ impl Node {
                 Self::Named(..) => Err(Errno::ACCES),
             },
         }
+    }
+
+    /// What it is called just now, for comparing with what is reported. Nothing is opened by it.
+    pub(super) fn path(&self) -> Outcome<PathBuf> {
+        let path = getpath(&*self.descriptor()?).map_err(|_| Errno::STALE)?;
+        Ok(PathBuf::from(OsString::from_vec(path.into_bytes())))
     }
 
     /// Where it is just now. By the next call somebody may have put something else there: see [`Self::open`].

@@ -14,6 +14,7 @@ mod node;
 mod nt;
 mod records;
 
+use std::os::windows::ffi::OsStrExt;
 use std::path::Path;
 
 use vm_memory::VolatileSlice;
@@ -21,8 +22,10 @@ use vm_memory::VolatileSlice;
 use self::content::Open;
 use self::listing::Folder;
 use self::node::{LOOK, Node, Nodes};
+use crate::sys::reports::{Names, Reports, Roots};
 use crate::virtio::fs::Errno;
 use crate::virtio::fs::Name;
+use crate::virtio::fs::foreign::from_wide;
 use crate::virtio::fs::host::{
     Access, Allocation, Attributes, Change, Entry, HostFs, Kind, Maker, Rename, Seek, Setting, Space, Watching,
 };
@@ -35,6 +38,7 @@ type Outcome<T> = Result<T, Errno>;
 pub struct WindowsFs {
     nodes: Nodes,
     remembered: Remembered,
+    roots: Roots,
 }
 
 impl HostFs for WindowsFs {
@@ -43,12 +47,14 @@ impl HostFs for WindowsFs {
     type Folder = Folder;
 
     fn root(&self, path: &Path) -> Outcome<Node> {
-        self.nodes.root(path)
+        let root = self.nodes.root(path)?;
+        self.roots.add(root.path()?);
+        Ok(root)
     }
 
-    /// Not yet: what `ReadDirectoryChangesW` reports are paths, and has to be tried where it runs first.
     fn watching(&self) -> Option<Box<dyn Watching<Node>>> {
-        None
+        let names = Names { path: Node::path, name: |name| from_wide(&name.encode_wide().collect::<Vec<u16>>()) };
+        Some(Box::new(Reports::new(&self.roots, names)?))
     }
 
     fn look_up(&self, folder: &Node, name: Name) -> Outcome<Attributes> {

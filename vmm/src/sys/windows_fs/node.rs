@@ -5,10 +5,12 @@
 //! What loses its last name while it is held gets a handle just before, since the number alone finds it no more.
 
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::fs::OpenOptions;
+use std::os::windows::ffi::OsStringExt;
 use std::os::windows::fs::OpenOptionsExt;
 use std::os::windows::io::OwnedHandle;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use windows_sys::Wdk::Storage::FileSystem::FILE_OPEN;
@@ -49,6 +51,11 @@ impl Node {
             Some(last) => nt::open(last, Target::Name(&[]), how).map_err(gone),
             None => nt::open(&self.0.volume, Target::Id(self.0.id), how).map_err(gone),
         }
+    }
+
+    /// What it is called just now, for comparing with what is reported. Nothing is opened by it.
+    pub(super) fn path(&self) -> Outcome<PathBuf> {
+        Ok(OsString::from_wide(&nt::path(&self.open(LOOK)?)?).into())
     }
 
     /// What it is on the host.

@@ -19,13 +19,16 @@ use windows_sys::Win32::Storage::FileSystem::{
     FILE_ATTRIBUTE_NORMAL, FILE_ATTRIBUTE_TAG_INFO, FILE_BASIC_INFO, FILE_DISPOSITION_INFO, FILE_DISPOSITION_INFO_EX,
     FILE_ID_INFO, FILE_INFO_BY_HANDLE_CLASS, FILE_SHARE_DELETE, FILE_SHARE_READ, FILE_SHARE_WRITE, FILE_STANDARD_INFO,
     FileAttributeTagInfo, FileBasicInfo, FileDispositionInfo, FileDispositionInfoEx, FileIdInfo, FileStandardInfo,
-    GetFileInformationByHandleEx, SYNCHRONIZE, SetFileInformationByHandle,
+    GetFileInformationByHandleEx, GetFinalPathNameByHandleW, SYNCHRONIZE, SetFileInformationByHandle,
 };
 use windows_sys::Win32::System::IO::{DeviceIoControl, IO_STATUS_BLOCK};
 
 use super::Outcome;
 use crate::virtio::fs::Errno;
 use crate::virtio::fs::foreign::{from_nt, from_windows};
+
+/// Units of a path, and a NUL.
+const LONGEST_PATH: u32 = 32_768;
 
 /// How something is opened.
 #[derive(Clone, Copy)]
@@ -147,6 +150,21 @@ pub(super) fn query<T: Information>(handle: &OwnedHandle) -> Outcome<T> {
     done(answer).map_err(|error| io_errno(&error))?;
     // SAFETY: zeroes and whatever the system has written over them make one, says the trait.
     Ok(unsafe { information.assume_init() })
+}
+
+/// The path of what a handle is of, in the form that no length bounds.
+pub(super) fn path(handle: &OwnedHandle) -> Outcome<Vec<u16>> {
+    let mut path = vec![0; LONGEST_PATH as usize];
+    // SAFETY: the handle is open, and the call writes at most as many units as there is room for.
+    let len = unsafe { GetFinalPathNameByHandleW(handle.as_raw_handle(), path.as_mut_ptr(), LONGEST_PATH, 0) };
+    if len == 0 {
+        return Err(io_errno(&io::Error::last_os_error()));
+    }
+    if len >= LONGEST_PATH {
+        return Err(Errno::NAMETOOLONG);
+    }
+    path.truncate(len as usize);
+    Ok(path)
 }
 
 /// Fills `buffer` with a list. Its entries begin at multiples of 8 bytes, and so does it.

@@ -7,6 +7,7 @@ mod filetime;
 mod names;
 mod reparse;
 mod streams;
+mod watched;
 mod win32;
 
 pub use chains::{Listed, kind_of, listed, streams};
@@ -15,4 +16,5 @@ pub use filetime::{from_filetime, to_filetime};
 pub use names::{from_wide, to_wide};
 pub use reparse::{LX_LINK, link_data, link_text, tag_kind};
 pub use streams::{attribute_name, stream_name};
+pub use watched::{Report, Watched};
 pub use win32::{from_nt, from_windows};
