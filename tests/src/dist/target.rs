@@ -133,11 +133,11 @@ fn no_macos_linker() -> Option<String> {
     })
 }
 
-/// The words behind `mark` in what objdump says of a program, sorted.
+/// The words behind `mark` in what objdump says of a program, sorted, in small letters: Windows does not tell them apart.
 fn imports(objdump: &str, program: &Path, mark: &str) -> Result<Vec<String>> {
     let said = Run::new(objdump).args(["-p".as_ref(), program.as_os_str()]).ok()?.text();
     let mut found: Vec<String> =
-        said.lines().filter_map(|line| Some(line.trim().strip_prefix(mark)?.trim().to_owned())).collect();
+        said.lines().filter_map(|line| Some(line.trim().strip_prefix(mark)?.trim().to_lowercase())).collect();
     found.sort();
     found.dedup();
     Ok(found)
