@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use super::archive::fresh;
 use super::tree::{SUMS, Tree};
@@ -34,8 +34,7 @@ pub fn make(contents: &Contents, stage: &Path, stamp: u64, out: &Path) -> Result
     tree.text(format!("{DOC}/INSTALL.md"), contents.install.as_str());
     tree.text(format!("{DOC}/copyright"), copyright(&contents.licence));
     for (shell, path) in COMPLETIONS {
-        let script = Run::new(&contents.program).args(["completion", shell]).ok()?;
-        tree.text(path, script.stdout);
+        tree.text(path, completion(&contents.program, shell)?);
     }
     tree.seal(&format!("{DOC}/{SUMS}"))?;
     let folder = stage.join("deb");
@@ -58,6 +57,15 @@ pub fn make(contents: &Contents, stage: &Path, stamp: u64, out: &Path) -> Result
         .within(Duration::from_secs(3600))
         .ok()?;
     Ok(package)
+}
+
+/// The script that `program` prints for `shell`, which calls the program by its path: here the one that it will have.
+fn completion(program: &Path, shell: &str) -> Result<String> {
+    let program = program.canonicalize()?;
+    let printed = Run::new(&program).args(["completion", shell]).ok()?.text();
+    let script = printed.replace(&*program.to_string_lossy(), "/usr/bin/lighter");
+    ensure!(script.contains("/usr/bin/lighter"), "the completions for {shell} do not call the program by its path");
+    Ok(script + "\n")
 }
 
 /// The program is static, so nothing is depended on. Without hardware virtualisation QEMU runs the guest; the docker CLI is what
