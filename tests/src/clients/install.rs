@@ -98,7 +98,7 @@ fn filled<P: AsRef<Path>>(
     if mark.exists() {
         return Ok(folder);
     }
-    fs::create_dir_all(&clients)?;
+    fs::create_dir_all(&clients).with_context(|| format!("{} is not there and cannot be made", folder.display()))?;
     let lock = fs::File::create(clients.join("lock"))?;
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive)?;
     if !mark.exists() {

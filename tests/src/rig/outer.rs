@@ -199,11 +199,18 @@ fn init_script(command: &str) -> String {
         for t in /tmp /run /var/tmp; do $B mount -t tmpfs -o mode=1777 t /new$t; done\n\
         $B cp -a /new/etc /new/run/etc; $B mount -o bind /new/run/etc /new/etc\n\
         $B ip link set lo up\n";
-    script += "export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp TMPDIR=/tmp\n";
+    // What was installed for the cases was found by this path, and is to be found in there too.
+    let path = std::env::var("PATH").unwrap_or_default();
+    script += &format!("export PATH={}:/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp TMPDIR=/tmp\n", quoted(&path));
     script += "while :; do echo > /dev/ttyS1; $B sleep 1; done &\n";
-    script += &format!("$B chroot /new /bin/sh -c '{}'\n", command.replace('\'', "'\\''"));
+    script += &format!("$B chroot /new /bin/sh -c {}\n", quoted(command));
     script += &format!("code=$?; echo; echo {RESULT}$code; $B sync; $B reboot -f\n");
     script
+}
+
+/// One word of a shell's line.
+fn quoted(word: &str) -> String {
+    format!("'{}'", word.replace('\'', "'\\''"))
 }
 
 /// Prints the console's lines as they come, without carriage returns, and keeps them.
