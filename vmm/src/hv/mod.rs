@@ -6,6 +6,7 @@
 //! mid-instruction; a vCPU is made, run and dropped on one thread because HVF demands it; a kick is latched because the
 //! target may not have entered the guest yet.
 
+pub mod foreign;
 /// Linux KVM.
 #[cfg(target_os = "linux")]
 pub mod kvm;
