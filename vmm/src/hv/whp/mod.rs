@@ -31,6 +31,8 @@ mod properties;
 mod registers;
 #[cfg(target_arch = "x86_64")]
 mod system;
+#[cfg(all(test, target_arch = "x86_64"))]
+mod tests;
 #[cfg(target_arch = "x86_64")]
 mod vcpu;
 #[cfg(target_arch = "x86_64")]
