@@ -11,11 +11,11 @@ use super::system::Whp;
 use super::vm::WhpVm;
 use crate::arch::stub::{Access, CODE, DEVICE, DEVICE_TO_RDI, Recorder, Rig, SPIN, TRIPLE_FAULT};
 use crate::arch::{layout, tiny_kernel};
-use crate::bus::Bus;
+use crate::bus::{Bus, BusDevice};
 use crate::config::{ConsoleSink, DiskConfig, EngineKind, MachineConfig};
 use crate::devices::i8042::I8042;
-use crate::engine::{StartError, Stop};
-use crate::hv::{Exit, IoBus, Unusable, Vcpu, Vm};
+use crate::engine::{RunningEngine, StartError, Stop};
+use crate::hv::{Exit, Unusable, Vcpu, Vm};
 use crate::kick::Kick;
 use crate::machine::Machine;
 use crate::stop::StopLatch;
@@ -47,13 +47,24 @@ fn skip(unusable: &Unusable) {
 /// Tells of every byte that the guest writes to a port.
 struct Announce(mpsc::Sender<Vec<u8>>);
 
-impl IoBus for Announce {
-    fn mmio_read(&self, _: u64, _: &mut [u8]) {}
-    fn mmio_write(&self, _: u64, _: &[u8]) {}
-    fn pio_read(&self, _: u16, _: &mut [u8]) {}
-    fn pio_write(&self, _: u16, data: &[u8]) {
+impl BusDevice for Announce {
+    fn read(&self, _: u64, data: &mut [u8]) {
+        data.fill(0);
+    }
+
+    fn write(&self, _: u64, data: &[u8]) {
         self.0.send(data.to_vec()).unwrap_or_default();
     }
+}
+
+/// Starts `rig` as an engine with the machine's reset line and one more device, on `port`.
+fn start(rig: &Rig<WhpVm>, cpus: u8, port: u16, device: Arc<dyn BusDevice>) -> Box<dyn RunningEngine> {
+    let stop = Arc::new(StopLatch::default());
+    let mut bus = Bus::default();
+    assert!(bus.add_pio(layout::I8042, layout::I8042_SIZE, Arc::new(I8042::new(Arc::clone(&stop)))));
+    assert!(bus.add_pio(port, 1, device));
+    let (vm, boot) = (Arc::clone(&rig.vm), rig.boot.clone());
+    vcpus::start(Seated { vm, cpus, boot, bus: Arc::new(bus), transports: Vec::new(), stop }).expect("vCPUs start")
 }
 
 /// What the guest writes to [`DEVICE`] before it faults, as numbers, and the machine.
@@ -149,7 +160,9 @@ fn a_kick_from_another_thread_ends_a_run() {
     let vm = Arc::clone(&rig.vm);
     let thread = std::thread::spawn(move || {
         let mut vcpu = vm.create_vcpu(0, &rig.boot).expect("the first vCPU");
-        vcpu.run(&Announce(running))
+        let mut bus = Bus::default();
+        assert!(bus.add_pio(0x10, 1, Arc::new(Announce(running))));
+        vcpu.run(&bus)
     });
     wait.recv_timeout(DEADLINE).expect("the guest runs");
     rig.vm.kick(0);
@@ -158,16 +171,19 @@ fn a_kick_from_another_thread_ends_a_run() {
     rig.vm.kick(0);
 }
 
-#[test]
-fn a_processor_starts_another() {
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_processor_starts_another() {
     // The local APICs, at virtual 1 GiB - 2 MiB by the last entry of the boot page tables.
     let entry = (layout::PD + 511 * 8) as u32;
     let show =
         [&[0xc7, 0x04, 0x25][..], &entry.to_le_bytes(), &(layout::LOCAL_APIC as u32 | 0x83).to_le_bytes()].concat();
-    // mov ebx, window; mov dword [rbx+0x310], 1 << 24; mov dword [rbx+0x300], INIT; mov dword [rbx+0x300], start at page 0x10
+    // mov ebx, window; invlpg [rbx]; mov dword [rbx+0xf0], 0x1ff, which switches its own on; then, to processor 1:
+    // mov dword [rbx+0x310], 1 << 24; mov dword [rbx+0x300], INIT; mov dword [rbx+0x300], start at page 0x10
     let orders = [
         &[0xbb][..],
         &0x3fe0_0000u32.to_le_bytes(),
+        &[0x0f, 0x01, 0x3b],
+        &[0xc7, 0x83, 0xf0, 0x00, 0, 0, 0xff, 0x01, 0, 0],
         &[0xc7, 0x83, 0x10, 0x03, 0, 0, 0, 0, 0, 0x01],
         &[0xc7, 0x83, 0x00, 0x03, 0, 0, 0, 0x45, 0, 0],
         &[0xc7, 0x83, 0x00, 0x03, 0, 0, 0x10, 0x46, 0, 0],
@@ -177,22 +193,10 @@ fn a_processor_starts_another() {
     // In real mode, at the page: mov al, 0x42; out 0x10, al; jmp .
     rig.memory.write_slice(&[0xb0, 0x42, 0xe6, 0x10, 0xeb, 0xfe], GuestAddress(0x1_0000)).expect("in RAM");
     let (told, wait) = mpsc::channel();
-    let all_made = Arc::new(std::sync::Barrier::new(2));
-    let threads: Vec<_> = (0..2)
-        .map(|index| {
-            let (vm, boot, told) = (Arc::clone(&rig.vm), rig.boot.clone(), told.clone());
-            let all_made = Arc::clone(&all_made);
-            std::thread::spawn(move || {
-                let mut vcpu = vm.create_vcpu(index, &boot).expect("a vCPU");
-                all_made.wait();
-                vcpu.run(&Announce(told))
-            })
-        })
-        .collect();
+    let engine = start(&rig, 2, 0x10, Arc::new(Announce(told)));
     let said = wait.recv_timeout(DEADLINE);
-    (0..2).for_each(|index| rig.vm.kick(index));
-    assert!(threads.into_iter().all(|thread| thread.join().expect("no panic") == Exit::Kicked));
-    assert_eq!(said, Ok(vec![0x42]));
+    tokio::time::timeout(DEADLINE, engine.kill()).await.expect("kill returns");
+    assert_eq!(said, Ok(vec![0x42]), "{:?}", rig.vm.exits());
 }
 
 #[tokio::test]
@@ -216,12 +220,7 @@ async fn a_doorbell_signals_its_queue_without_an_exit_and_only_for_its_value() {
 async fn m7_the_keyboard_controller_resets_a_running_machine_and_everything_is_given_back() {
     // mov al, 0xfe; out 0x64, al; the second processor is never started.
     let Some(rig) = rig(2, &[&[0xb0, 0xfe, 0xe6, 0x64], &SPIN]) else { return };
-    let stop = Arc::new(StopLatch::default());
-    let mut bus = Bus::default();
-    assert!(bus.add_pio(layout::I8042, layout::I8042_SIZE, Arc::new(I8042::new(Arc::clone(&stop)))));
-    let (vm, boot) = (Arc::clone(&rig.vm), rig.boot.clone());
-    let seated = Seated { vm, cpus: 2, boot, bus: Arc::new(bus), transports: Vec::new(), stop };
-    let engine = vcpus::start(seated).expect("vCPUs start");
+    let engine = start(&rig, 2, 0x10, Arc::new(Announce(mpsc::channel().0)));
     let stopped = tokio::time::timeout(DEADLINE, engine.wait()).await.expect("the machine ends");
     assert_eq!(stopped, Stop::Reset);
     drop(engine);

@@ -187,7 +187,9 @@ impl WhpVcpu {
             }
             Next::Enter => {}
         }
-        self.vm.partition.run(self.index, context).map_err(|error| told(&error))?;
+        let ran = self.vm.partition.run(self.index, context);
+        self.vm.seats.left(self.index);
+        ran.map_err(|error| told(&error))?;
         self.serve(&context.0, bus)
     }
 }

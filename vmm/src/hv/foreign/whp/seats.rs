@@ -5,10 +5,12 @@
 //!   empty ──occupy──► running ◄──next gives Start── waiting ◄──occupy── empty      vacate: empty, from anywhere
 //!                        └──────────init──────────────►│  ▲
 //!                                                      └──┘ startup: the page is kept for `next`
-//!   kick in any state: pending is set, `next` gives Kicked once; running: the present run is cancelled
+//!   kick in any state: pending is set, `next` gives Kicked once
+//!   inside, from `next` giving Enter until `left`: a kick and an init cancel the run
 //! ```
-//! A run is cancelled under the seat's lock, so that the vCPU is there while it is. The platform remembers a cancellation that
-//! comes just before a run; one that comes long before shows as a run that ends for no reason.
+//! A run is cancelled under the seat's lock, so that nothing else is done with the vCPU meanwhile, least of all its end. The
+//! platform remembers a cancellation that comes between `next` and the entry; if it comes between the exit and `left`, the next
+//! run ends for no reason.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -18,6 +20,7 @@ pub struct Seats(Vec<(Mutex<Seat>, Condvar)>);
 #[derive(Default)]
 struct Seat {
     pending: bool,
+    inside: bool,
     state: State,
 }
 
@@ -53,14 +56,20 @@ impl Seats {
 
     /// Gives the seat up; later kicks only set `pending`.
     pub fn vacate(&self, index: u8) {
-        self.lock(index).state = State::Empty;
+        let mut seat = self.lock(index);
+        (seat.inside, seat.state) = (false, State::Empty);
+    }
+
+    /// Says that the thread has come back from the guest.
+    pub fn left(&self, index: u8) {
+        self.lock(index).inside = false;
     }
 
     /// Makes the vCPU's thread come back, now or as soon as it asks for the next thing to do. `cancel` ends a run of it.
     pub fn kick(&self, index: u8, cancel: impl FnOnce()) {
         let mut seat = self.lock(index);
         seat.pending = true;
-        if matches!(seat.state, State::Running) {
+        if seat.inside {
             cancel();
         }
         self.0[usize::from(index)].1.notify_all();
@@ -69,10 +78,11 @@ impl Seats {
     /// Makes the processor wait for a start. `cancel` ends a run of it.
     pub fn init(&self, index: u8, cancel: impl FnOnce()) {
         let mut seat = self.lock(index);
-        match seat.state {
-            State::Empty => return,
-            State::Running => cancel(),
-            State::Waiting(_) => {}
+        if matches!(seat.state, State::Empty) {
+            return;
+        }
+        if seat.inside {
+            cancel();
         }
         seat.state = State::Waiting(None);
     }
@@ -86,7 +96,7 @@ impl Seats {
         }
     }
 
-    /// Blocks while the processor waits for its start.
+    /// Blocks while the processor waits for its start. After [`Next::Enter`] comes [`left`](Self::left).
     pub fn next(&self, index: u8) -> Next {
         let mut seat = self.lock(index);
         loop {
@@ -102,13 +112,16 @@ impl Seats {
                     let woken = self.0[usize::from(index)].1.wait(seat);
                     seat = woken.unwrap_or_else(PoisonError::into_inner);
                 }
-                State::Running | State::Empty => return Next::Enter,
+                State::Running | State::Empty => {
+                    seat.inside = true;
+                    return Next::Enter;
+                }
             }
         }
     }
 
     fn lock(&self, index: u8) -> MutexGuard<'_, Seat> {
-        // Each change is one assignment, so a seat is whole even after a panic elsewhere.
+        // No part of a seat is without meaning beside any other, so it is whole even after a panic elsewhere.
         self.0[usize::from(index)].0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -129,12 +142,23 @@ mod tests {
     #[test]
     fn a_kick_before_the_vcpu_is_there_is_kept_and_many_count_as_one() {
         let seats = Seats::new(1);
-        assert!(!cancelled(|cancel| seats.kick(0, cancel)), "there is nothing to cancel yet");
+        assert!(!cancelled(|cancel| seats.kick(0, cancel)));
         seats.occupy(0);
+        assert!(!cancelled(|cancel| seats.kick(0, cancel)));
+        assert_eq!((seats.next(0), seats.next(0)), (Next::Kicked, Next::Enter));
+    }
+
+    #[test]
+    fn only_a_run_is_cancelled() {
+        let seats = Seats::new(1);
+        seats.occupy(0);
+        assert_eq!(seats.next(0), Next::Enter);
         assert!(cancelled(|cancel| seats.kick(0, cancel)));
+        seats.left(0);
+        assert!(!cancelled(|cancel| seats.kick(0, cancel)), "it has come back already");
         assert_eq!((seats.next(0), seats.next(0)), (Next::Kicked, Next::Enter));
         seats.vacate(0);
-        assert!(!cancelled(|cancel| seats.kick(0, cancel)), "nor any more");
+        assert!(!cancelled(|cancel| seats.kick(0, cancel)), "and now it is gone");
     }
 
     #[test]
@@ -153,7 +177,9 @@ mod tests {
     fn a_processor_that_runs_is_made_to_wait_and_started_anew() {
         let seats = Seats::new(1);
         seats.occupy(0);
+        assert_eq!(seats.next(0), Next::Enter);
         assert!(cancelled(|cancel| seats.init(0, cancel)));
+        seats.left(0);
         seats.startup(0, 0x10);
         assert!(!cancelled(|cancel| seats.kick(0, cancel)));
         assert_eq!((seats.next(0), seats.next(0), seats.next(0)), (Next::Kicked, Next::Start(0x10), Next::Enter));
