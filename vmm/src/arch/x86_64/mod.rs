@@ -15,6 +15,9 @@ pub mod layout;
 mod mptable;
 /// Boot registers.
 pub mod registers;
+/// Guests of a few instructions.
+#[cfg(test)]
+pub(crate) mod stub;
 
 use std::sync::Arc;
 
