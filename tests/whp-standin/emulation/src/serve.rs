@@ -52,7 +52,8 @@ pub unsafe fn serve(callbacks: &WHV_EMULATOR_CALLBACKS, context: *const c_void, 
             return INTERNAL;
         }
         // SAFETY: the caller vouches for it.
-        let served = unsafe { if port { io(callbacks, context, &mut access) } else { memory(callbacks, context, &mut access) } };
+        let served =
+            unsafe { if port { io(callbacks, context, &mut access) } else { memory(callbacks, context, &mut access) } };
         if !served {
             return if port { PORT } else { MEMORY };
         }

@@ -95,7 +95,13 @@ pub fn store(bytes: &[u8], regs: &Regs, mode: Mode) -> Option<Store> {
     let size = match opcode {
         0x88 | 0xa2 | 0xc6 => 1,
         0x89 | 0xa3 | 0xc7 | 0x0f if prefix.rex & 8 != 0 => 8,
-        0x89 | 0xa3 | 0xc7 | 0x0f => if prefix.operand != (mode.bits == 16) { 2 } else { 4 },
+        0x89 | 0xa3 | 0xc7 | 0x0f => {
+            if prefix.operand != (mode.bits == 16) {
+                2
+            } else {
+                4
+            }
+        }
         _ => return None,
     };
     let address_bits = if prefix.address { if mode.bits == 32 { 16 } else { 32 } } else { mode.bits };
@@ -155,7 +161,13 @@ fn address(reader: &mut Reader, modrm: u8, regs: &Regs, rex: u8, mode: Mode) -> 
             segment = if base == 5 && rex & 1 == 0 { STACK } else { DATA };
         }
     }
-    let displacement = if wide { reader.take(4)? } else if kind == 1 { reader.take(1)? } else { 0 };
+    let displacement = if wide {
+        reader.take(4)?
+    } else if kind == 1 {
+        reader.take(1)?
+    } else {
+        0
+    };
     Some((offset.wrapping_add(displacement as u64), segment, relative))
 }
 

@@ -20,10 +20,7 @@ pub fn context(reason: i32, regs: &Regs, sregs: &Sregs, length: usize) -> WHV_RU
     // SAFETY: all of it is plain numbers, for which zeros are fine.
     let mut context: WHV_RUN_VP_EXIT_CONTEXT = unsafe { std::mem::zeroed() };
     let bit = |value: u64, from: u32, to: u32| ((value >> from & 1) as u16) << to;
-    let state = u16::from(sregs.ss.dpl & 3)
-        | bit(sregs.cr0, 0, 2)
-        | bit(sregs.cr0, 18, 3)
-        | bit(sregs.efer, 10, 4);
+    let state = u16::from(sregs.ss.dpl & 3) | bit(sregs.cr0, 0, 2) | bit(sregs.cr0, 18, 3) | bit(sregs.efer, 10, 4);
     context.ExitReason = reason;
     context.VpContext = WHV_VP_EXIT_CONTEXT {
         ExecutionState: WHV_X64_VP_EXECUTION_STATE { AsUINT16: state },
@@ -52,7 +49,16 @@ fn mode(sregs: &Sregs) -> Mode {
     if long {
         bases[..4].fill(0);
     }
-    Mode { bits: if long { 64 } else if sregs.cs.db == 1 { 32 } else { 16 }, bases }
+    Mode {
+        bits: if long {
+            64
+        } else if sregs.cs.db == 1 {
+            32
+        } else {
+            16
+        },
+        bases,
+    }
 }
 
 /// The instruction of an access exit, put back to before it.

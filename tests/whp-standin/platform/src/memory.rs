@@ -42,14 +42,14 @@ pub struct Memory {
 
 fn check(address: u64, size: u64) -> Result<u64> {
     let end = address.checked_add(size).ok_or(INVALID)?;
-    if size == 0 || address % PAGE != 0 || size % PAGE != 0 { Err(INVALID) } else { Ok(end) }
+    if size == 0 || !address.is_multiple_of(PAGE) || !size.is_multiple_of(PAGE) { Err(INVALID) } else { Ok(end) }
 }
 
 impl Memory {
     /// Maps `size` bytes of this process at `host` to the guest's `address`.
     pub fn map(&mut self, vm: &Fd, host: u64, address: u64, size: u64, flags: i32) -> Result<()> {
         check(address, size)?;
-        if host == 0 || host % PAGE != 0 || flags & WHvMapGpaRangeFlagRead == 0 {
+        if host == 0 || !host.is_multiple_of(PAGE) || flags & WHvMapGpaRangeFlagRead == 0 {
             return Err(INVALID);
         }
         self.clear(vm, address, address + size)?;

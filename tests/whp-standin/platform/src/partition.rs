@@ -14,8 +14,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use windows_sys::Win32::Foundation::WHV_E_VP_DOES_NOT_EXIST;
 use windows_sys::Win32::System::Hypervisor::{
     WHvPartitionPropertyCodeExtendedVmExits, WHvPartitionPropertyCodeLocalApicEmulationMode,
-    WHvPartitionPropertyCodeProcessorCount, WHvPartitionPropertyCodeX64MsrExitBitmap,
-    WHvX64LocalApicEmulationModeNone, WHvX64LocalApicEmulationModeX2Apic,
+    WHvPartitionPropertyCodeProcessorCount, WHvPartitionPropertyCodeX64MsrExitBitmap, WHvX64LocalApicEmulationModeNone,
+    WHvX64LocalApicEmulationModeX2Apic,
 };
 
 use crate::interrupt::Routes;

@@ -27,9 +27,7 @@ fn layout(code: i32) -> Option<(Layout, bool)> {
         | WHvPartitionPropertyCodeX64MsrExitBitmap => (Value(8), true),
         WHvPartitionPropertyCodeCpuidExitList => (List(4), true),
         WHvPartitionPropertyCodeCpuidResultList => (List(size_of::<WHV_X64_CPUID_RESULT>()), false),
-        WHvPartitionPropertyCodeProcessorFeaturesBanks => {
-            (Value(size_of::<WHV_PROCESSOR_FEATURES_BANKS>()), false)
-        }
+        WHvPartitionPropertyCodeProcessorFeaturesBanks => (Value(size_of::<WHV_PROCESSOR_FEATURES_BANKS>()), false),
         WHvPartitionPropertyCodeSyntheticProcessorFeaturesBanks => {
             (Value(size_of::<WHV_SYNTHETIC_PROCESSOR_FEATURES_BANKS>()), false)
         }
@@ -63,7 +61,7 @@ impl Properties {
         }
         let value = match layout {
             Layout::Value(size) => bytes.get(..size).ok_or(INVALID)?,
-            Layout::List(size) if bytes.len() % size == 0 => bytes,
+            Layout::List(size) if bytes.len().is_multiple_of(size) => bytes,
             Layout::List(_) => return Err(INVALID),
         };
         self.values.insert(code, value.to_vec());

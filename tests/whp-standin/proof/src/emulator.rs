@@ -115,7 +115,12 @@ unsafe extern "system" fn memory(at: *const c_void, access: *mut WHV_EMULATOR_ME
     0
 }
 
-unsafe extern "system" fn get(at: *const c_void, names: *const i32, count: u32, values: *mut WHV_REGISTER_VALUE) -> i32 {
+unsafe extern "system" fn get(
+    at: *const c_void,
+    names: *const i32,
+    count: u32,
+    values: *mut WHV_REGISTER_VALUE,
+) -> i32 {
     // SAFETY: the emulator gives back what it was given, and arrays of `count`.
     unsafe {
         let context = context(at);
@@ -123,7 +128,12 @@ unsafe extern "system" fn get(at: *const c_void, names: *const i32, count: u32, 
     }
 }
 
-unsafe extern "system" fn set(at: *const c_void, names: *const i32, count: u32, values: *const WHV_REGISTER_VALUE) -> i32 {
+unsafe extern "system" fn set(
+    at: *const c_void,
+    names: *const i32,
+    count: u32,
+    values: *const WHV_REGISTER_VALUE,
+) -> i32 {
     // SAFETY: the emulator gives back what it was given, and arrays of `count`.
     unsafe {
         let context = context(at);

@@ -69,7 +69,7 @@ impl Machine {
         for page in 0..2048u64 {
             self.write(first + page * 8, &(page << 21 | 0x83).to_le_bytes());
         }
-        (0..4).for_each(|entry| self.write(second + entry * 8, &(first + entry * 0x1000 | 3).to_le_bytes()));
+        (0..4).for_each(|entry| self.write(second + entry * 8, &((first + entry * 0x1000) | 3).to_le_bytes()));
     }
 
     /// Writes guest memory.

@@ -37,7 +37,6 @@ functions! {
     map = "winhvplatform.dll" "WHvMapGpaRange" (isize, *const c_void, u64, u64, i32);
     unmap = "winhvplatform.dll" "WHvUnmapGpaRange" (isize, u64, u64);
     create_vp = "winhvplatform.dll" "WHvCreateVirtualProcessor" (isize, u32, u32);
-    delete_vp = "winhvplatform.dll" "WHvDeleteVirtualProcessor" (isize, u32);
     run = "winhvplatform.dll" "WHvRunVirtualProcessor" (isize, u32, *mut c_void, u32);
     cancel = "winhvplatform.dll" "WHvCancelRunVirtualProcessor" (isize, u32, u32);
     get = "winhvplatform.dll" "WHvGetVirtualProcessorRegisters" (isize, u32, Names, u32, *mut WHV_REGISTER_VALUE);

@@ -29,7 +29,7 @@ pub fn get(vp: &Vp, name: i32) -> Result<WHV_REGISTER_VALUE> {
     let value = match name {
         WHvRegisterInternalActivityState => {
             let halted = mp_state(vp).is_ok_and(|state| state == HALTED);
-            u64::from(vp.is_suspended()) * STARTUP_SUSPEND | u64::from(halted) * HALT_SUSPEND
+            (u64::from(vp.is_suspended()) * STARTUP_SUSPEND) | (u64::from(halted) * HALT_SUSPEND)
         }
         WHvRegisterInterruptState => {
             let events = events(vp)?;
@@ -62,7 +62,13 @@ pub fn set(vp: &Vp, name: i32, value: &WHV_REGISTER_VALUE) -> Result<()> {
         let suspended = bits & STARTUP_SUSPEND != 0;
         let halted = bits & HALT_SUSPEND != 0;
         vp.suspend(suspended);
-        let state = if suspended { UNINITIALIZED } else if halted { HALTED } else { RUNNABLE };
+        let state = if suspended {
+            UNINITIALIZED
+        } else if halted {
+            HALTED
+        } else {
+            RUNNABLE
+        };
         // Without local APICs KVM has one state only, which is the one that is wanted.
         return set_mp_state(vp, state).or_else(|error| if state == RUNNABLE { Ok(()) } else { Err(error) });
     }

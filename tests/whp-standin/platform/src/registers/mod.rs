@@ -117,7 +117,11 @@ pub fn set(vp: &Vp, names: &[i32], values: &[WHV_REGISTER_VALUE]) -> Result<()> 
 fn set_other(vp: &Vp, place: Place, value: &WHV_REGISTER_VALUE) -> Result<()> {
     match place {
         Place::Msr(index) => {
-            if kvm::write_msr(&vp.fd, index, low(value))? { Ok(()) } else { Err(INVALID) }
+            if kvm::write_msr(&vp.fd, index, low(value))? {
+                Ok(())
+            } else {
+                Err(INVALID)
+            }
         }
         Place::Float(name) => {
             // SAFETY: the structure is the request's.
