@@ -22,8 +22,8 @@ const EXIT_WRMSR: u32 = 30;
 
 /// Runs processor `vp` on this thread.
 pub fn run(partition: &Arc<Partition>, vp: &Arc<Vp>) -> Result<WHV_RUN_VP_EXIT_CONTEXT> {
-    let mut seated = vp.sit()?;
     loop {
+        let mut seated = vp.sit_to_run();
         // Taken back before looking: what is set after it is seen below, or by KVM.
         vp.page.set_immediate_exit(false);
         if vp.take_cancel() {
@@ -39,7 +39,9 @@ pub fn run(partition: &Arc<Partition>, vp: &Arc<Vp>) -> Result<WHV_RUN_VP_EXIT_C
         if let Some(pending) = &seated.seat.pending {
             return Ok(pending.exit);
         }
-        if !vp.wait_for_start(|| vp.index == 0 && !lock(&partition.startups).is_empty()) {
+        if vp.is_suspended() {
+            drop(seated);
+            vp.wait_for_start();
             continue;
         }
         match vp.fd.control(ask::RUN, 0) {

@@ -3,7 +3,7 @@
 //! cancellation is kept for the next run if there is none now). Used by `exports`, `run` and `startup`.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use windows_sys::Win32::Foundation::{WHV_E_INVALID_VP_STATE, WHV_E_VP_ALREADY_EXISTS, WHV_E_VP_DOES_NOT_EXIST};
 
@@ -85,7 +85,7 @@ pub fn delete(partition: &Partition, index: u32) -> Result<()> {
 /// The right to run a processor or to touch its registers; says which thread has to be interrupted.
 pub struct Seated<'vp> {
     /// What the seat owns.
-    pub seat: std::sync::MutexGuard<'vp, Seat>,
+    pub seat: MutexGuard<'vp, Seat>,
     vp: &'vp Vp,
 }
 
@@ -98,13 +98,21 @@ impl Drop for Seated<'_> {
 impl Vp {
     /// Takes the seat; an error while another thread has it. Windows may let register calls wait instead.
     pub fn sit(&self) -> Result<Seated<'_>> {
-        let seat = match self.seat.try_lock() {
-            Ok(seat) => seat,
-            Err(std::sync::TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(std::sync::TryLockError::WouldBlock) => return Err(Hr(WHV_E_INVALID_VP_STATE)),
-        };
+        match self.seat.try_lock() {
+            Ok(seat) => Ok(self.seated(seat)),
+            Err(TryLockError::Poisoned(poisoned)) => Ok(self.seated(poisoned.into_inner())),
+            Err(TryLockError::WouldBlock) => Err(Hr(WHV_E_INVALID_VP_STATE)),
+        }
+    }
+
+    /// Takes the seat to run, when another thread has done with the registers.
+    pub fn sit_to_run(&self) -> Seated<'_> {
+        self.seated(lock(&self.seat))
+    }
+
+    fn seated<'vp>(&'vp self, seat: MutexGuard<'vp, Seat>) -> Seated<'vp> {
         self.thread.store(linux::thread_id(), Ordering::SeqCst);
-        Ok(Seated { seat, vp: self })
+        Seated { seat, vp: self }
     }
 
     /// Makes the run that is under way, or else the next one, come back as cancelled.
@@ -130,16 +138,12 @@ impl Vp {
         self.cancelled.swap(false, Ordering::SeqCst)
     }
 
-    /// Waits, while it is suspended, for a start or an interruption; whether it may run.
-    pub fn wait_for_start(&self, disturbed: impl Fn() -> bool) -> bool {
+    /// Waits, while it is suspended, for a start or a cancellation. Nobody may sit here: who starts it sets registers first.
+    pub fn wait_for_start(&self) {
         let mut suspended = lock(&self.suspended);
-        while *suspended {
-            if self.cancelled.load(Ordering::SeqCst) || disturbed() {
-                return false;
-            }
+        while *suspended && !self.cancelled.load(Ordering::SeqCst) {
             suspended = self.wake.wait(suspended).unwrap_or_else(PoisonError::into_inner);
         }
-        true
     }
 
     /// Whether it waits for its start.

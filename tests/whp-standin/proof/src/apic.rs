@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use windows_sys::Win32::System::Hypervisor::*;
 
@@ -42,32 +43,55 @@ pub fn startup(api: &Arc<Api>) {
     }
     let [init, sipi] = commands[..] else { panic!("two commands") };
     assert_eq!((init >> 56, init >> 8 & 7, sipi >> 56, sipi >> 8 & 7, sipi & 0xff), (1, 5, 1, 6, 3));
+    start_second(&machine, u64::from(sipi as u8));
+    println!("startup: INIT and SIPI told, the second processor runs in real mode");
+}
+
+/// The VMM starts the second processor, whose thread waits in a run already; a cancellation ends such a wait too.
+pub fn start_by_hand(api: &Arc<Api>) {
+    let machine = Machine::new(api, 2, true, INIT_SIPI_TRAP);
+    machine.write(0x3000, STARTED);
+    machine.create_long_mode_vp(0, CODE);
+    machine.create_vp(1);
     thread::scope(|scope| {
-        scope.spawn(|| {
-            let code = WHV_X64_SEGMENT_REGISTER {
-                Base: 0x3000,
-                Limit: 0xffff,
-                Selector: 0x300,
-                Anonymous: WHV_X64_SEGMENT_REGISTER_0 { Attributes: 0x9b },
-            };
-            let number = |value| WHV_REGISTER_VALUE { Reg64: value };
-            machine.set(
-                1,
-                &[
-                    (WHvX64RegisterCs, WHV_REGISTER_VALUE { Segment: code }),
-                    (WHvX64RegisterRip, number(0)),
-                    (WHvX64RegisterRflags, number(2)),
-                    (WHvRegisterInternalActivityState, number(0)),
-                ],
-            );
-            let emulator = Emulator::new(&machine, 1);
+        let waiting = scope.spawn(|| machine.run(1).ExitReason);
+        thread::sleep(Duration::from_millis(30));
+        // SAFETY: as the page says.
+        ok("cancel", unsafe { (machine.api.cancel)(machine.handle, 1, 0) });
+        assert_eq!(waiting.join().expect("the processor's thread"), WHvRunVpExitReasonCanceled);
+    });
+    start_second(&machine, 3);
+    println!("start: a processor waits, is cancelled, and started by its registers");
+}
+
+fn start_second(machine: &Machine, page: u64) {
+    thread::scope(|scope| {
+        let runs = scope.spawn(|| {
+            let emulator = Emulator::new(machine, 1);
             let exit = machine.run(1);
             assert_eq!((exit.ExitReason, exit.VpContext.Rip), (WHvRunVpExitReasonX64IoPortAccess, 2));
             emulator.emulate(&exit);
-            assert_eq!(emulator.take_log(), ["out 0x20 size 1 = 0x7"]);
+            emulator.take_log()
         });
+        thread::sleep(Duration::from_millis(30));
+        let code = WHV_X64_SEGMENT_REGISTER {
+            Base: page << 12,
+            Limit: 0xffff,
+            Selector: (page << 8) as u16,
+            Anonymous: WHV_X64_SEGMENT_REGISTER_0 { Attributes: 0x9b },
+        };
+        let number = |value| WHV_REGISTER_VALUE { Reg64: value };
+        machine.set(
+            1,
+            &[
+                (WHvX64RegisterCs, WHV_REGISTER_VALUE { Segment: code }),
+                (WHvX64RegisterRip, number(0)),
+                (WHvX64RegisterRflags, number(2)),
+                (WHvRegisterInternalActivityState, number(0)),
+            ],
+        );
+        assert_eq!(runs.join().expect("the processor's thread"), ["out 0x20 size 1 = 0x7"]);
     });
-    println!("startup: INIT and SIPI told, the second processor runs in real mode");
 }
 
 /// sti; loop: hlt; jmp loop.
@@ -98,7 +122,7 @@ pub fn interrupts(api: &Arc<Api>) {
         thread::scope(|scope| {
             scope.spawn(|| {
                 // The guest sleeps by then, or gets it later.
-                thread::sleep(std::time::Duration::from_millis(30));
+                thread::sleep(Duration::from_millis(30));
                 // SAFETY: as the page says.
                 ok("interrupt", unsafe {
                     (machine.api.interrupt)(machine.handle, &control, size_of_val(&control) as u32)

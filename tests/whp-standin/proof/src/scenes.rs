@@ -16,6 +16,7 @@ const SCENES: &[Scene] = &[
     ("decoder", |api| accesses::run(api, true)),
     ("cancel", threads::cancellations),
     ("processors", threads::two_processors),
+    ("start", apic::start_by_hand),
     ("interrupts", apic::interrupts),
     ("msr", apic::unknown_msr),
 ];
