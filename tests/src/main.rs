@@ -31,7 +31,8 @@ struct Cli {
 enum Verb {
     /// Build everything, start the machine and run a container through the docker CLI.
     Demo,
-    /// Run the tests: all of them, or the named suites (check, unit, load, software, clients, network, kvm, and windows, which runs only when named), or cases of one suite.
+    /// Run the tests: all of them, or the named suites (check, unit, load, software, clients, network, kvm), or cases of one suite.
+    /// `windows` runs only when it is named.
     Test {
         /// Suites, then words that select cases by name.
         words: Vec<String>,

@@ -8,7 +8,7 @@ use anyhow::{Result, bail, ensure};
 use super::windows_cannot::CANNOT;
 use crate::packages;
 use crate::process::{Finished, Run};
-use crate::products::ensure_target;
+use crate::products::{cargo, ensure_target};
 use crate::rig::wine::{TARGET, Wine, standin};
 
 /// Crates of the workspace whose tests run.
@@ -66,9 +66,12 @@ fn package_tests(wine: &Wine, package: &str) -> Result<()> {
     Ok(())
 }
 
-/// The stand-in's own tests.
+/// The stand-in's lints, which `check` leaves out because they need a build of their own, and its tests.
 fn standin_tests(wine: &Wine) -> Result<()> {
     let (manifest, target) = standin()?;
+    let lint = cargo(["clippy", "--quiet", "--locked", "--all-targets", "--target", TARGET, "--manifest-path"]);
+    let lint = lint.args([&manifest]).args(["--target-dir"]).args([&target]);
+    lint.args(["--", "-D", "warnings"]).show()?;
     let run = wine.cargo(["test", "--locked", "--target", TARGET, "--manifest-path"]).args([&manifest]);
     tests("standin", run.args(["--target-dir"]).args([&target])).map(drop)
 }
