@@ -63,6 +63,10 @@ fn look(partition: &Weak<Partition>, index: u32, seen: &mut u32) -> Option<bool>
     let partition = partition.upgrade()?;
     let vp = partition.vp(index).ok()?;
     let state = mp_state(&vp).ok()?;
+    if !vp.is_suspended() {
+        // The VMM started it without being told.
+        return Some(true);
+    }
     if state == *seen {
         return Some(false);
     }

@@ -61,6 +61,16 @@ pub fn start_by_hand(api: &Arc<Api>) {
         assert_eq!(waiting.join().expect("the processor's thread"), WHvRunVpExitReasonCanceled);
     });
     start_second(&machine, 3);
+    // Nobody sent an INIT or SIPI, so none is told: the first processor's loop is left by its cancellation only.
+    machine.write(CODE, &[0xeb, 0xfe]);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            thread::sleep(Duration::from_millis(50));
+            // SAFETY: as the page says.
+            ok("cancel", unsafe { (machine.api.cancel)(machine.handle, 0, 0) });
+        });
+        assert_eq!(machine.run(0).ExitReason, WHvRunVpExitReasonCanceled);
+    });
     println!("start: a processor waits, is cancelled, and started by its registers");
 }
 
