@@ -2,7 +2,7 @@
 //! WHV_X64_APIC_INIT_SIPI_CONTEXT: WHP hands both to the VMM, which starts the processor itself. KVM's local APICs act on
 //! them in the kernel and exit to nobody. So a thread watches the processors that wait for their start, and what KVM did to
 //! one becomes an exit of processor 0 afterwards; the processor does not run until the VMM clears its `StartupSuspend`. A VMM
-//! may run it before: that waits, and is ended by a cancellation. (`kvm_pvm` keeps INIT and SIPI back, so with that nothing starts.)
+//! may run it before: that waits, and is ended by a cancellation.
 //! Used by `vp`, `run` and `registers`.
 
 use std::sync::{Arc, Weak};

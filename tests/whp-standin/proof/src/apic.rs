@@ -29,7 +29,8 @@ const STARTED: &[u8] = &[0xb0, 0x07, 0xe6, 0x20, 0xeb, 0xfe];
 /// The guest starts its second processor.
 pub fn startup(api: &Arc<Api>) {
     let machine = Machine::new(api, 2, true, INIT_SIPI_TRAP);
-    machine.write(CODE, STARTER);
+    // KVM finds the other APICs only after one of them was switched on, which every kernel does first.
+    machine.write(CODE, &[SWITCH_ON, STARTER].concat());
     machine.write(0x3000, STARTED);
     machine.create_long_mode_vp(0, CODE);
     machine.create_vp(1);

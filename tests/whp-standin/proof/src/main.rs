@@ -1,7 +1,6 @@
 //! Proves the stand-in: a small VMM that finds the Windows Hypervisor Platform at run time and uses it as lighter does, with
-//! stubs of machine code as guests. `whp-proof SCENE...` runs scenes by name, without a name all that need neither a
-//! script nor a KVM on hardware; what a script does is proven by the scenes `absent` and `failures`, whose environment the rig
-//! sets, and `startup` needs the hardware.
+//! stubs of machine code as guests. `whp-proof SCENE...` runs scenes by name, without a name all that need no script; what a
+//! script does is proven by the scenes `absent` and `failures`, whose environment the rig sets.
 #![cfg_attr(all(windows, target_arch = "x86_64"), expect(non_upper_case_globals, reason = "Windows' names"))]
 
 #[cfg(all(windows, target_arch = "x86_64"))]

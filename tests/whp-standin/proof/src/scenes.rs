@@ -16,13 +16,11 @@ const SCENES: &[Scene] = &[
     ("decoder", |api| accesses::run(api, true)),
     ("cancel", threads::cancellations),
     ("processors", threads::two_processors),
+    ("startup", apic::startup),
     ("start", apic::start_by_hand),
     ("interrupts", apic::interrupts),
     ("msr", apic::unknown_msr),
 ];
-
-/// What not every KVM can do: `kvm_pvm` keeps INIT and SIPI back for ever.
-const HARDWARE: &[Scene] = &[("startup", apic::startup)];
 
 const SCRIPTED: &[Scene] = &[("absent", absent), ("failures", failures)];
 
@@ -33,7 +31,7 @@ pub fn run() {
     let wanted: Vec<&Scene> = if names.is_empty() {
         SCENES.iter().collect()
     } else {
-        let find = |name: &String| SCENES.iter().chain(HARDWARE).chain(SCRIPTED).find(|scene| scene.0 == name);
+        let find = |name: &String| SCENES.iter().chain(SCRIPTED).find(|scene| scene.0 == name);
         names.iter().map(|name| find(name).unwrap_or_else(|| panic!("no scene is named {name}"))).collect()
     };
     for (_, scene) in &wanted {
