@@ -32,6 +32,7 @@ enum Verb {
     /// Build everything, start the machine and run a container through the docker CLI.
     Demo,
     /// Run the tests: all of them, or the named suites (check, unit, load, software, clients, network, kvm), or cases of one suite.
+    /// `windows` runs only when it is named.
     Test {
         /// Suites, then words that select cases by name.
         words: Vec<String>,
