@@ -73,8 +73,14 @@ pub(super) fn fetch(cache: &Path) -> Result<()> {
 
 const NPM: &[Package] = &[Package { name: "nodejs", probe: "node" }, Package { name: "npm", probe: "npm" }];
 
-/// Where Debian has npm and what it is made of.
-const MODULES: &str = "/usr/share/nodejs";
+/// The folder that has npm and what it is made of, Debian's or another one.
+fn modules() -> Result<PathBuf> {
+    let link = Run::new("sh").args(["-c", "command -v npm"]).ok()?.text();
+    let program = fs::canonicalize(&link).with_context(|| format!("where {link} leads"))?;
+    // MODULES/npm/bin/npm-cli.js
+    let modules = program.ancestors().nth(3).filter(|modules| modules.join("npm/bin/npm-cli.js").is_file());
+    Ok(modules.with_context(|| format!("{} is not npm's own program", program.display()))?.to_owned())
+}
 
 fn npm(s: &Session) -> Result<()> {
     packages::ensure(NPM)?;
@@ -91,7 +97,7 @@ fn npm(s: &Session) -> Result<()> {
     // It fills the cache from which the container, which has no network, installs the same.
     let run = Run::new("npm").args(install).args([folder.path.join("cache")]).dir(folder.path.join("host"));
     run.within(s.seconds(600)).ok()?;
-    Run::new("cp").args(["-aL", MODULES]).args([folder.path.join("modules")]).ok()?;
+    Run::new("cp").args(["-aL"]).args([modules()?, folder.path.join("modules")]).ok()?;
     let bind = format!("{}:/src", folder.path.display());
     s.out(&["run", "-d", "--name", "npm", "-v", &bind, NODE.name, "sleep", "3600"])?;
     let install = install.join(" ");
@@ -129,8 +135,9 @@ fn cargo(s: &Session) -> Result<()> {
     let build = "cd /src/project && export HOME=/src CARGO_HOME=/src/home PATH=/src/rust/bin:/bin && \
         cargo build --lib --offline --color never 2>&1 | sed 's/ in .*//'; ls target/debug/*.rlib";
     let library = "target/debug/libproject.rlib";
-    let built = format!("    Finished `dev` profile [unoptimized + debuginfo] target(s)\n{library}");
-    let compiled = format!("   Compiling project v0.1.0 (/src/project)\n{built}");
+    // As it says it, without the blanks at the very beginning.
+    let built = format!("Finished `dev` profile [unoptimized + debuginfo] target(s)\n{library}");
+    let compiled = format!("Compiling project v0.1.0 (/src/project)\n    {built}");
     same("cargo build", long(s, "cargo", build)?, compiled.clone())?;
     same("the same again", long(s, "cargo", build)?, built)?;
     let has = |text: &str| -> Result<bool> {
