@@ -9,6 +9,7 @@ use tokio::time::timeout;
 use super::*;
 
 mod listeners;
+mod proxied;
 mod streams;
 
 const SOON: Duration = Duration::from_secs(20);
