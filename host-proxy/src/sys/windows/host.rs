@@ -92,3 +92,19 @@ pub fn may_run(path: &Path) -> bool {
 pub fn program_file(name: &str) -> String {
     format!("{name}.exe")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_may_write_is_asked_without_writing() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        std::fs::write(&file, "x").unwrap();
+        assert!(may_write(dir.path()) && may_write(&file));
+        assert_eq!(std::fs::read(&file).unwrap(), b"x");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+        assert!(!may_write(&dir.path().join("none")));
+    }
+}

@@ -92,3 +92,28 @@ impl StopSignals {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::Stdio;
+
+    use super::*;
+
+    #[test]
+    fn a_process_in_the_background_is_ended_by_its_number() {
+        let mut command = Command::new("cmd.exe");
+        command.args(["/c", "pause"]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        in_background(&mut command);
+        let mut child = command.spawn().unwrap();
+        assert!(child.try_wait().unwrap().is_none());
+        kill(child.id()).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(1));
+        assert!(kill(0).is_err(), "which is nobody's");
+    }
+
+    #[tokio::test]
+    async fn the_ends_of_console_and_session_can_be_listened_to() {
+        let mut signals = StopSignals::listen().unwrap();
+        assert!(tokio::time::timeout(Duration::from_millis(10), signals.next()).await.is_err());
+    }
+}
