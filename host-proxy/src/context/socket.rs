@@ -188,6 +188,8 @@ pub fn quoted(path: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![cfg(unix)]
+
     use std::os::unix::fs::symlink;
 
     use super::*;
