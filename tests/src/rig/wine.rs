@@ -4,6 +4,7 @@
 //! The prefix stays in cargo's target folder, because making one takes Wine a quarter of a minute; one run at a time has it.
 
 use std::fs::{self, File};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -24,8 +25,13 @@ const SERVER: &str = "/usr/lib/wine/wineserver";
 pub struct Wine {
     prefix: PathBuf,
     /// Locked as long as this lives.
-    _turn: File,
+    _turn: Option<File>,
+    /// Windows' own programs that are not to be started.
+    without: Option<&'static str>,
 }
+
+/// What Wine starts beside a program and no program of ours asks for anything; in the emulated machine it takes minutes.
+const SERVICES: &str = "wineboot.exe,services.exe,winedevice.exe,explorer.exe,plugplay.exe=d";
 
 impl Wine {
     /// Makes the prefix unless it is there.
@@ -36,7 +42,7 @@ impl Wine {
         flock(&turn, FlockOperation::LockExclusive).context("cannot wait for another run's Wine")?;
         let version = Run::new(WINE).args(["--version"]).env("WINEDEBUG", "-all").ok()?.text();
         let name: String = version.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
-        let wine = Self { prefix: base.join(name), _turn: turn };
+        let wine = Self { prefix: base.join(name), _turn: Some(turn), without: None };
         if !wine.prefix.join("ready").exists() {
             drop(fs::remove_dir_all(&wine.prefix));
             fs::create_dir_all(&wine.prefix)?;
@@ -50,6 +56,30 @@ impl Wine {
         Ok(wine)
     }
 
+    /// A prefix at `place` over a ready one that may not be written: its big folders are links into that.
+    pub fn over(ready: &Path, place: &Path) -> Result<Self> {
+        let [from, drive, devices] = [ready.join("drive_c"), place.join("drive_c"), place.join("dosdevices")];
+        [&drive, &devices].into_iter().try_for_each(fs::create_dir_all)?;
+        for name in ["system.reg", "user.reg", "userdef.reg", ".update-timestamp"] {
+            fs::copy(ready.join(name), place.join(name)).with_context(|| format!("cannot copy Wine's {name}"))?;
+        }
+        for folder in fs::read_dir(&from).with_context(|| format!("read {}", from.display()))? {
+            let folder = folder?;
+            if folder.file_name() != "users" {
+                symlink(folder.path(), drive.join(folder.file_name()))?;
+            }
+        }
+        Run::new("cp").args(["-a"]).args([from.join("users"), drive.join("users")]).ok()?;
+        symlink("../drive_c", devices.join("c:"))?;
+        symlink("/", devices.join("z:"))?;
+        Ok(Self { prefix: place.to_owned(), _turn: None, without: Some(SERVICES) })
+    }
+
+    /// Where it is.
+    pub fn prefix(&self) -> &Path {
+        &self.prefix
+    }
+
     /// A Windows program with its arguments.
     pub fn run<S: AsRef<std::ffi::OsStr>>(&self, words: impl IntoIterator<Item = S>) -> Run {
         self.surroundings(Run::new(WINE).args(words))
@@ -61,7 +91,9 @@ impl Wine {
     }
 
     fn surroundings(&self, run: Run) -> Run {
-        run.env("WINEPREFIX", &self.prefix).env("WINEDEBUG", "-all").env("WINEARCH", "win64").without_env("DISPLAY")
+        let run = run.env("WINEPREFIX", &self.prefix).env("WINEDEBUG", "-all").env("WINEARCH", "win64");
+        let run = self.without.iter().fold(run, |run, programs| run.env("WINEDLLOVERRIDES", programs));
+        run.without_env("DISPLAY")
     }
 
     /// Where the system's DLLs are.

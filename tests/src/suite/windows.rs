@@ -1,5 +1,5 @@
 //! Windows programs under Wine: the tests of the crates that are for every host, and the stand-in for the Windows hypervisor
-//! with its proof. A word selects parts by name.
+//! with its proof. A word selects parts by name; booting Linux with it takes minutes, and is done only then.
 
 use anyhow::{Result, bail, ensure};
 
@@ -7,17 +7,21 @@ use super::windows_cannot::CANNOT;
 use crate::packages;
 use crate::process::{Finished, Run};
 use crate::products::{cargo, ensure_target};
+use crate::rig::windows_guest;
 use crate::rig::wine::{TARGET, Wine, standin};
 
 /// Crates of the workspace whose tests run.
 const CRATES: &[&str] = &["lighter-protocol", "lighter-vmm"];
+/// The part that runs only when it is named.
+const BOOT: &str = "boot";
 
 /// What the whole suite may take: one test that waits for ever would be noticed by nothing else.
 const DEADLINE: std::time::Duration = std::time::Duration::from_secs(30 * 60);
 
 pub(super) fn run(words: &[String]) -> Result<()> {
-    let parts: Vec<&str> = ["standin", "proof"].into_iter().chain(CRATES.iter().copied()).collect();
-    let wanted = |part: &str| words.is_empty() || words.iter().any(|word| part.contains(word.as_str()));
+    let parts: Vec<&str> = ["standin", "proof", BOOT].into_iter().chain(CRATES.iter().copied()).collect();
+    let unasked = |part: &str| words.is_empty() && part != BOOT;
+    let wanted = |part: &str| unasked(part) || words.iter().any(|word| part.contains(word.as_str()));
     ensure!(
         parts.iter().any(|part| wanted(part)),
         "windows: no part is named {words:?}; there are {}",
@@ -31,6 +35,7 @@ pub(super) fn run(words: &[String]) -> Result<()> {
         let result = match part {
             "standin" => standin_tests(&wine),
             "proof" => proof(&wine),
+            BOOT => boot(&wine),
             package => package_tests(&wine, package),
         };
         if let Err(error) = result {
@@ -124,6 +129,12 @@ fn proof(wine: &Wine) -> Result<()> {
     told(scenes(&[]))?;
     told(scenes(&["emulator"]).env("WHP_STANDIN_MMIO", "emulator"))?;
     told(scenes(&["failures"]).env("WHP_STANDIN_FAIL", "WHvUnmapGpaRange:2:8007000e")).map(drop)
+}
+
+/// Linux, by the Windows engine, in the emulated machine.
+fn boot(wine: &Wine) -> Result<()> {
+    packages::ensure(packages::TEST)?;
+    windows_guest::run(wine)
 }
 
 fn told(run: Run) -> Result<Finished> {

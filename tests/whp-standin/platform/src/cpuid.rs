@@ -9,10 +9,13 @@ use windows_sys::Win32::System::Hypervisor::WHV_X64_CPUID_RESULT;
 
 use crate::kvm::{CPUID_ROOM, CpuidEntry, CpuidTable, ask};
 use crate::linux::Fd;
+use crate::partition::SetUp;
 use crate::result::Result;
 
 /// Leaf 1, ECX: a hypervisor is present.
 const HYPERVISOR: u32 = 1 << 31;
+/// Leaf 1, ECX: the local APIC can be reached by registers.
+const X2APIC: u32 = 1 << 21;
 /// `KVM_CPUID_FLAG_SIGNIFCANT_INDEX`.
 const INDEXED: u32 = 1;
 const LEVEL_THREAD: u32 = 1 << 8;
@@ -33,19 +36,23 @@ pub fn supported(kvm: &Fd) -> Result<Vec<CpuidEntry>> {
     Ok(all.filter(|entry| entry.function >> 28 != 4).copied().collect())
 }
 
-/// The table for processor `index` of `count`. `synthetic` is the first bank of synthetic features.
+/// The table for processor `index` of a partition as it was set up. `synthetic` is the first bank of synthetic features.
 pub fn table(
     host: &[CpuidEntry],
     index: u32,
-    count: u32,
+    set_up: &SetUp,
     synthetic: u64,
     results: &[WHV_X64_CPUID_RESULT],
 ) -> Box<CpuidTable> {
+    let count = set_up.processors;
     let topology = |entry: &&CpuidEntry| matches!(entry.function, 0xb | 0x1f | 0x8000_0026);
     let mut entries: Vec<CpuidEntry> = host.iter().filter(|entry| !topology(entry)).copied().collect();
     for entry in entries.iter_mut().filter(|entry| entry.function == 1) {
         entry.ebx = entry.ebx & 0xffff | count.min(0xff) << 16 | index << 24;
         entry.ecx |= HYPERVISOR;
+        if !set_up.x2apic {
+            entry.ecx &= !X2APIC;
+        }
     }
     if host.iter().any(|entry| entry.function == 0xb) {
         let level = |index_of_level, eax, ebx, kind| CpuidEntry {
@@ -124,10 +131,12 @@ mod tests {
 
     #[test]
     fn each_processor_has_its_own_apic_id_and_static_results_win() {
-        let host = [1, 0xb].map(|function| CpuidEntry { function, ebx: 0x7700_0800, ..CpuidEntry::default() });
+        let entry = |function| CpuidEntry { function, ebx: 0x7700_0800, ecx: X2APIC | 1, ..CpuidEntry::default() };
+        let host = [1, 0xb].map(entry);
+        let set_up = SetUp { processors: 4, apic: true, x2apic: false, traps_startup: true };
         let result = WHV_X64_CPUID_RESULT { Function: 2, Reserved: [0; 3], Eax: 1, Ebx: 2, Ecx: 3, Edx: 4 };
-        let table = table(&host, 3, 4, 0, &[result]);
-        assert_eq!(find(&table, 1, 0).ebx, 0x0304_0800);
+        let table = table(&host, 3, &set_up, 0, &[result]);
+        assert_eq!((find(&table, 1, 0).ebx, find(&table, 1, 0).ecx), (0x0304_0800, HYPERVISOR | 1));
         assert_eq!((find(&table, 0xb, 1).eax, find(&table, 0xb, 1).edx), (2, 3));
         assert_eq!((find(&table, 2, 0).eax, find(&table, 2, 0).edx), (1, 4));
     }

@@ -4,7 +4,8 @@
 //! It shows that our Windows code works with an implementation of the public contract as we read it (each file names the
 //! pages). It does not show that the Windows Hypervisor Platform is as we think. Where it differs from Windows for certain:
 //!
-//! - CPUID never exits: functions on the exit list get their default result (`cpuid`).
+//! - CPUID never exits: functions on the exit list get their default result, in which a local APIC is an x2APIC only in that
+//!   mode (`cpuid`).
 //! - INIT and SIPI are carried out by KVM and told afterwards, as exits of processor 0 whoever sent them; an application
 //!   processor that was told is then held until `StartupSuspend` is cleared (`startup`). Without the trap, a thread that
 //!   runs an application processor waits until the guest starts it.

@@ -41,6 +41,8 @@ pub struct SetUp {
     pub processors: u32,
     /// Local APICs are in the kernel.
     pub apic: bool,
+    /// They are reached by registers too, so processors say that they have that.
+    pub x2apic: bool,
     /// The VMM wants to start application processors itself.
     pub traps_startup: bool,
 }
@@ -117,14 +119,15 @@ impl Partition {
         if apic {
             kvm::enable(&self.vm, kvm::CAP_SPLIT_IRQCHIP, PINS as u64)?;
         }
-        if mode == WHvX64LocalApicEmulationModeX2Apic {
+        let x2apic = mode == WHvX64LocalApicEmulationModeX2Apic;
+        if x2apic {
             const IDS_OF_32_BITS: u64 = 1;
             kvm::enable(&self.vm, kvm::CAP_X2APIC_API, IDS_OF_32_BITS)?;
         }
         let traps_startup = apic && properties.number(WHvPartitionPropertyCodeExtendedVmExits) & EXIT_INIT_SIPI != 0;
         self.apply_exits(&properties)?;
         // Nobody else can have set it up: the properties are locked.
-        self.set_up.set(SetUp { processors, apic, traps_startup }).map_err(|_| INVALID)
+        self.set_up.set(SetUp { processors, apic, x2apic, traps_startup }).map_err(|_| INVALID)
     }
 
     /// Tells KVM which accesses to model-specific registers come out; the only exits that can be changed later on.

@@ -55,7 +55,7 @@ pub fn create(partition: &Arc<Partition>, index: u32) -> Result<()> {
         let properties = lock(&partition.properties);
         (properties.synthetic_features(), properties.cpuid_results())
     };
-    let mut table = cpuid::table(&cpuid::supported(&partition.kvm)?, index, set_up.processors, synthetic, &results);
+    let mut table = cpuid::table(&cpuid::supported(&partition.kvm)?, index, &set_up, synthetic, &results);
     // SAFETY: the structure is the request's, with as many entries as it says.
     unsafe { fd.exchange(ask::SET_CPUID2, &mut *table) }?;
     let suspended = set_up.traps_startup && index > 0;
