@@ -17,9 +17,9 @@ pub struct ThisHost;
 
 impl Platform for ThisHost {
     fn image(&self) -> Result<GuestImage, Cause> {
-        let cache = lighter_image::cache::default_dir().ok_or("There is no home directory; set LIGHTER_CACHE")?;
-        let image = lighter_image::Image::open_current(&cache)?;
+        let image = lighter_image::place::open()?;
         image.verify()?;
+        tracing::info!(folder = %image.dir().display(), "The guest image is whole");
         let versions = BTreeMap::from([
             ("image".to_owned(), image.name().to_owned()),
             ("kernel".to_owned(), image.manifest().kernel.version.clone()),

@@ -33,7 +33,12 @@ pub fn images_dir(cache: &Path) -> PathBuf {
 
 /// The small file that holds the name of the image to boot.
 pub fn current_file(cache: &Path) -> PathBuf {
-    images_dir(cache).join("current")
+    pointer_in(&images_dir(cache))
+}
+
+/// The same in a folder of images, which need not be the cache's.
+pub fn pointer_in(images: &Path) -> PathBuf {
+    images.join("current")
 }
 
 /// Whether `name` can be an image's name: 32 lower-case hex digits.

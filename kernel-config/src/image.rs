@@ -33,20 +33,15 @@ struct SchemaOnly {
 }
 
 impl Image {
-    /// Opens the image that `images/current` in the cache names.
-    pub fn open_current(cache: &Path) -> Result<Self, ImageError> {
-        let pointer = cache::current_file(cache);
-        let bytes = match fs::symlink_metadata(&pointer) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(ImageError::NoImage { cache: cache.to_owned() });
-            }
-            _ => read_small(&pointer)?,
-        };
+    /// Opens the image that `current` in the folder `images` names; [`crate::place`] knows which folder that is.
+    pub fn open_pointed(images: &Path) -> Result<Self, ImageError> {
+        let pointer = cache::pointer_in(images);
+        let bytes = read_small(&pointer)?;
         let name = std::str::from_utf8(&bytes).map(str::trim).unwrap_or_default();
         if !cache::is_image_name(name) {
             return Err(ImageError::BadPointer { path: pointer });
         }
-        Self::open(&cache::images_dir(cache).join(name))
+        Self::open(&images.join(name))
     }
 
     /// Opens the image in `dir`, whose last component is the image's name.

@@ -1,32 +1,40 @@
 //! Why a guest image cannot be booted, in words for the person who wanted to. Told by `image`, shown by the daemon.
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use crate::manifest;
+
+/// What to do about an image that cannot be booted: the cure of who installed a package, and of who works on the source.
+pub const CURE: &str = "Install lighter again, or build the image with `cargo xtask image` in lighter's source tree";
 
 /// Why an image cannot be used. Each message names the cause and the cure.
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
-    /// Nothing was built yet, or the cache was emptied.
-    #[error("There is no guest image in {}. Build it with `cargo xtask image` in lighter's source tree", cache.display())]
+    /// Program and image were parted, or nothing was built yet, or the cache was emptied.
+    #[error("There is no guest image{}. {CURE}", looked_in(program.as_deref(), cache.as_deref()))]
     NoImage {
-        /// The cache directory that was looked at.
-        cache: PathBuf,
+        /// The program's folder, if it is known: no packaged image belongs to it.
+        program: Option<PathBuf>,
+        /// The cache directory that was looked at, if there is one.
+        cache: Option<PathBuf>,
     },
     /// `images/current` holds something else than an image's name.
-    #[error("{} does not name a guest image. Rebuild it with `cargo xtask image`", path.display())]
+    #[error("{} does not name a guest image. {CURE}", path.display())]
     BadPointer {
         /// The pointer file.
         path: PathBuf,
     },
     /// A file of the image is not there.
-    #[error("The guest image is incomplete: {} is missing. Rebuild it with `cargo xtask image`", path.display())]
+    #[error("The guest image is incomplete: {} is missing. {CURE}", path.display())]
     Missing {
         /// The missing file.
         path: PathBuf,
     },
     /// A file of the image is a directory, a pipe, a device, …
-    #[error("The guest image is damaged: {} is not a regular file. Remove it and rebuild with `cargo xtask image`", path.display())]
+    #[error("The guest image is damaged: {} is not a regular file. {CURE}", path.display())]
     NotAFile {
         /// The path that should be a file.
         path: PathBuf,
@@ -40,7 +48,7 @@ pub enum ImageError {
         source: io::Error,
     },
     /// The manifest is not JSON of the expected shape.
-    #[error("{} is not a manifest of a guest image. Rebuild it with `cargo xtask image`", path.display())]
+    #[error("{} is not a manifest of a guest image. {CURE}", path.display())]
     NotAManifest {
         /// The manifest.
         path: PathBuf,
@@ -48,7 +56,7 @@ pub enum ImageError {
         source: serde_json::Error,
     },
     /// The manifest is well-formed, but not the one that the image is named after.
-    #[error("The guest image in {} is altered: its manifest.json has the name {actual}. Rebuild it with `cargo xtask image`", dir.display())]
+    #[error("The guest image in {} is altered: its manifest.json has the name {actual}. {CURE}", dir.display())]
     ManifestAltered {
         /// The image's directory.
         dir: PathBuf,
@@ -56,7 +64,7 @@ pub enum ImageError {
         actual: String,
     },
     /// Built by another version of lighter.
-    #[error("{} has schema {found}; this version of lighter reads schema {}. Rebuild it with `cargo xtask image`", path.display(), manifest::SCHEMA)]
+    #[error("{} has schema {found}; this version of lighter reads schema {}. {CURE}", path.display(), manifest::SCHEMA)]
     UnknownSchema {
         /// The manifest.
         path: PathBuf,
@@ -64,7 +72,7 @@ pub enum ImageError {
         found: u64,
     },
     /// For another CPU.
-    #[error("The guest image in {} is for {found}; this computer has {wanted}. Build one here with `cargo xtask image`", dir.display())]
+    #[error("The guest image in {} is for {found}; this computer has {wanted}. {CURE}", dir.display())]
     WrongArchitecture {
         /// The image's directory.
         dir: PathBuf,
@@ -74,7 +82,7 @@ pub enum ImageError {
         wanted: &'static str,
     },
     /// The manifest names a file outside the image.
-    #[error("{} names the file {file:?}, which is not inside the image. Rebuild it with `cargo xtask image`", path.display())]
+    #[error("{} names the file {file:?}, which is not inside the image. {CURE}", path.display())]
     BadFileName {
         /// The manifest.
         path: PathBuf,
@@ -82,7 +90,7 @@ pub enum ImageError {
         file: String,
     },
     /// A file is shorter or longer than the manifest says.
-    #[error("The guest image in {} is altered: {file} has {actual} bytes, the manifest says {expected}. Rebuild it with `cargo xtask image`", dir.display())]
+    #[error("The guest image in {} is altered: {file} has {actual} bytes, the manifest says {expected}. {CURE}", dir.display())]
     WrongSize {
         /// The image's directory.
         dir: PathBuf,
@@ -94,7 +102,7 @@ pub enum ImageError {
         expected: u64,
     },
     /// A file's content is not what the manifest says.
-    #[error("The guest image in {} is altered: {file} has SHA-256 {actual}, the manifest says {expected}. Rebuild it with `cargo xtask image`", dir.display())]
+    #[error("The guest image in {} is altered: {file} has SHA-256 {actual}, the manifest says {expected}. {CURE}", dir.display())]
     WrongHash {
         /// The image's directory.
         dir: PathBuf,
@@ -105,4 +113,14 @@ pub enum ImageError {
         /// SHA-256 in the manifest.
         expected: String,
     },
+}
+
+fn looked_in(program: Option<&Path>, cache: Option<&Path>) -> String {
+    let program = program.map(|folder| format!("with the program in {}", folder.display()));
+    let cache = cache.map(|folder| format!("in the cache {}", folder.display()));
+    match (program, cache) {
+        (Some(program), Some(cache)) => format!(", neither {program} nor {cache}"),
+        (Some(one), None) | (None, Some(one)) => format!(" {one}"),
+        (None, None) => " that the system could lead to".to_owned(),
+    }
 }

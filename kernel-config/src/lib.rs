@@ -1,7 +1,7 @@
 //! The guest image: what it is made of, how it is built, how it is checked before each boot.
 //!
-//! The daemon uses [`Image`], [`cache`] and [`manifest`], which are portable. xtask uses [`build`] and [`host_packages`],
-//! which need a Debian-like Linux.
+//! The daemon uses [`place`], [`Image`] and [`manifest`], which are portable. xtask uses [`build`], [`host_packages`], [`debs`]
+//! and [`tools`], which need a Debian-like Linux.
 
 mod apt;
 mod architecture;
@@ -11,6 +11,7 @@ mod assemble;
 mod builder;
 pub mod cache;
 mod command;
+pub mod debs;
 pub mod demo;
 mod digest;
 mod elf;
@@ -24,6 +25,7 @@ mod image_error;
 mod kernel;
 pub mod manifest;
 mod packages;
+pub mod place;
 pub mod progress;
 mod recipe;
 mod rootfs;
@@ -33,5 +35,5 @@ pub use builder::{BuildOptions, build};
 pub use error::BuildError;
 pub use host::{HostPackage, Probe, host_packages};
 pub use image::Image;
-pub use image_error::ImageError;
+pub use image_error::{CURE, ImageError};
 pub use progress::{PlainLines, Progress};

@@ -12,8 +12,9 @@ use std::{
 };
 
 use lighter_image::{
-    Image, ImageError, cache,
+    ImageError, cache,
     manifest::{self, Manifest, Part},
+    place,
 };
 use sha2::{Digest, Sha256};
 
@@ -79,7 +80,7 @@ impl Case {
     fn check(&self) -> Result<(), ImageError> {
         let cache = self.cache.path().to_owned();
         let (done, checked) = mpsc::channel();
-        thread::spawn(move || done.send(Image::open_current(&cache).and_then(|image| image.verify())));
+        thread::spawn(move || done.send(place::open_for(None, Some(&cache)).and_then(|image| image.verify())));
         checked.recv_timeout(PROMPT).expect("the check ends within 10 s")
     }
 
@@ -102,7 +103,7 @@ impl Case {
 fn sound_image_is_accepted_and_knows_its_files() {
     let case = Case::new();
     case.check().unwrap();
-    let image = Image::open_current(case.cache.path()).unwrap();
+    let image = place::open_for(None, Some(case.cache.path())).unwrap();
     assert_eq!(image.manifest(), &sample());
     assert_eq!([image.kernel(), image.root(), image.agent()], FILES.map(|file| case.dir.join(file)));
     assert_eq!(image.dir().file_name().unwrap().to_str(), Some(image.name()));
@@ -111,8 +112,10 @@ fn sound_image_is_accepted_and_knows_its_files() {
 #[test]
 fn c3_no_image_at_all() {
     let cache = tempfile::tempdir().unwrap();
-    let error = Image::open_current(cache.path()).unwrap_err();
-    assert!(matches!(error, ImageError::NoImage { .. }) && error.to_string().contains("cargo xtask image"), "{error}");
+    let error = place::open_for(None, Some(cache.path())).unwrap_err();
+    let text = error.to_string();
+    assert!(matches!(error, ImageError::NoImage { .. }), "{text}");
+    assert!(text.contains("cargo xtask image") && text.contains("Install lighter again"), "{text}");
 }
 
 #[test]

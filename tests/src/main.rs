@@ -3,6 +3,7 @@
 mod bench;
 mod clients;
 mod demo;
+mod dist;
 mod docker;
 mod fuzz;
 mod image;
@@ -71,6 +72,8 @@ enum Verb {
         #[arg(default_value_t = 60)]
         seconds: u32,
     },
+    /// Make packages that a person can install, in target/dist, and try what was packed.
+    Dist(dist::Asked),
     /// Build the guest image if anything that it is made of has changed.
     Image,
     /// The half of the kvm rig that runs inside the emulated machine.
@@ -124,6 +127,7 @@ fn run(verb: Verb) -> anyhow::Result<()> {
         Verb::InsideWindows(asked) => rig::windows_guest::inside(&asked),
         Verb::InsideNet(asked) => bench::net::inside(&asked),
         Verb::InsideBench { tools, rounds } => bench::microvm::inside(&tools, rounds),
+        Verb::Dist(asked) => dist::run(&asked),
         Verb::Image => image::ensure().map(|folder| println!("{}", folder.display())),
         Verb::Inside { tools, words } => rig::kvm::inside(&tools, &words),
     }

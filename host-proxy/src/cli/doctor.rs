@@ -51,6 +51,7 @@ fn json(facts: &Facts, ways: &[Route], findings: &[Finding]) -> String {
     let value = serde_json::json!({
         "ok": findings.iter().all(|finding| finding.level < Level::Wrong),
         "profile": facts.profile.name,
+        "image": facts.host.image_folder,
         "engines": engines.collect::<Vec<_>>(),
         "ways": ways,
         "findings": findings,

@@ -25,7 +25,7 @@ pub enum PrepareError {
     #[error(transparent)]
     Image(Cause),
     /// A part of the image went away after it was checked.
-    #[error("Cannot read {path}, a part of the guest image: build it again by `cargo xtask image`")]
+    #[error("Cannot read {path}, a part of the guest image. {cure}", cure = lighter_image::CURE)]
     ImagePart {
         /// Which file.
         path: PathBuf,

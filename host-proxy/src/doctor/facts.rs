@@ -212,6 +212,8 @@ pub struct HostFacts {
     pub wsl: bool,
     /// The guest image: versions by name, or what is wrong.
     pub image: Option<Result<BTreeMap<String, String>, String>>,
+    /// The folder of the guest image that the next start boots.
+    pub image_folder: Option<PathBuf>,
 }
 
 /// Proxies and trust, as the next machine that this shell starts will have them.

@@ -131,18 +131,26 @@ fn reclaimable(facts: &Facts) -> Option<Found> {
 
 fn image(facts: &Facts) -> Option<Found> {
     let error = facts.host.image.as_ref()?.as_ref().err()?.replace('\n', " ");
-    let (cause, cure) = match error.rsplit_once('`').and_then(|(rest, _)| rest.rsplit_once('`')) {
-        Some((cause, cure)) => (cause.rsplit_once(". ").map_or(cause, |(cause, _)| cause), cure),
-        None => (error.as_str(), "cargo xtask image"),
-    };
-    Found::wrong(cause, cure)
+    // The last sentence is the cure, if it names a command; else it is one that the system's own words follow.
+    let both = error.rsplit_once(". ").filter(|(_, cure)| cure.contains('`'));
+    let (cause, cure) = both.unwrap_or((error.as_str(), lighter_image::CURE));
+    Found::wrong(cause, uncapitalised(cure))
 }
 
 fn image_old(facts: &Facts) -> Option<Found> {
     let agent = facts.host.image.as_ref()?.as_ref().ok()?.get("agent")?;
     let ours = env!("CARGO_PKG_VERSION");
     (agent != ours).then_some(())?;
-    Found::hint(format!("The guest image was built for lighter {agent}, this program is {ours}"), "cargo xtask image")
+    Found::hint(
+        format!("The guest image was built for lighter {agent}, this program is {ours}"),
+        uncapitalised(lighter_image::CURE),
+    )
+}
+
+/// A sentence as the part of a line.
+fn uncapitalised(sentence: &str) -> String {
+    let mut letters = sentence.chars();
+    letters.next().map(|first| first.to_lowercase().chain(letters).collect()).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -172,9 +180,11 @@ pub(in crate::doctor) mod tests {
         space_that_could_be_given_back: "disk-reclaimable", Hint,
             |f: &mut Facts| f.disk.allocated = Some(20 << 30), ["18.0 GiB", "lighter disk trim"];
         c3_an_image_that_is_missing: "image", Wrong,
-            |f: &mut Facts| f.host.image = Some(Err("There is no guest image in /c. Build it with `cargo xtask image`".to_owned())), ["no guest image in /c |", "cargo xtask image"];
+            |f: &mut Facts| f.host.image = Some(Err(format!("There is no guest image in the cache /c. {}", lighter_image::CURE))), ["in the cache /c |", "install lighter again", "cargo xtask image"];
+        c3_an_image_that_cannot_be_read: "image", Wrong,
+            |f: &mut Facts| f.host.image = Some(Err("The guest image's /i cannot be read. Check its owner: denied".to_owned())), ["Check its owner: denied |", "cargo xtask image"];
         c10_an_image_of_another_version: "image-old", Hint,
-            |f: &mut Facts| drop(f.host.image.as_mut().unwrap().as_mut().unwrap().insert("agent".to_owned(), "0.0.9".to_owned())), ["0.0.9", "cargo xtask image"];
+            |f: &mut Facts| drop(f.host.image.as_mut().unwrap().as_mut().unwrap().insert("agent".to_owned(), "0.0.9".to_owned())), ["0.0.9", "install lighter again", "cargo xtask image"];
     }
 
     #[test]

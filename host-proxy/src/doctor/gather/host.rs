@@ -1,5 +1,7 @@
 //! This computer: what can run the guest, memory, limits, and the guest image.
 
+use std::path::Path;
+
 use lighter_vmm::{EngineKind, hv};
 
 use crate::daemon::fault::chain;
@@ -27,6 +29,7 @@ pub fn host(platform: &dyn Platform) -> HostFacts {
         open_files: system::open_files().1,
         inotify: system::inotify(),
         wsl: system::is_wsl(),
+        image_folder: image.as_ref().ok().and_then(|image| image.kernel.parent()).map(Path::to_owned),
         image: Some(image.map(|image| image.versions).map_err(|error| chain(&*error))),
     }
 }
