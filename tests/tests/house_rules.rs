@@ -13,7 +13,7 @@ impl Source {
     /// The part before the inline tests.
     fn product(&self) -> &str {
         // What is tried on some systems only is a test all the same.
-        let tests = ["\n#[cfg(test)]\nmod ", "\n#[cfg(all(test, unix))]\nmod "];
+        let tests = ["\n#[cfg(test)]\nmod ", "\n#[cfg(test)]\n#[cfg(unix)]\nmod "];
         let end = tests.iter().filter_map(|begin| self.text.find(begin)).min();
         &self.text[..end.unwrap_or(self.text.len())]
     }
