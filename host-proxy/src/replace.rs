@@ -105,6 +105,7 @@ fn write(temporary: &Path, target: &Path, bytes: &[u8]) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    #[cfg(unix)]
     use std::os::unix::fs::symlink;
 
     use super::*;
@@ -133,6 +134,7 @@ mod tests {
         assert!(within(DEADLINE, || panic!("as a bug would")).is_err());
     }
 
+    #[cfg(unix)]
     #[test]
     fn c6_a_circle_of_links_is_an_error_and_a_missing_directory_too() {
         let dir = tempfile::tempdir().unwrap();
@@ -148,6 +150,7 @@ mod tests {
     }
 
     /// `config.json` of docker in a directory of dotfiles, not there yet.
+    #[cfg(unix)]
     #[test]
     fn c6_a_link_stays_one_whether_it_leads_to_a_file_or_to_none_yet() {
         let dir = tempfile::tempdir().unwrap();

@@ -29,14 +29,16 @@ pub fn all_unpacked(cache: &Path, packages: &[&str]) -> Result<Vec<PathBuf>, Bui
     let targets: Vec<PathBuf> = packages.iter().map(|package| tools(cache).join(package)).collect();
     let are_there = || targets.iter().all(|target| target.is_dir());
     unless(are_there, cache, |apt| {
-        for (package, target) in packages.iter().zip(&targets) {
-            if !target.is_dir() {
-                let mut deb = fetch(apt, package)?;
-                if let Some(real) = stands_for(&deb, package)? {
-                    deb = fetch(apt, &real)?;
-                }
-                unpack(&[deb], target)?;
-            }
+        let absent = packages.iter().copied().zip(&targets).filter(|(_, target)| !target.is_dir());
+        let (names, targets): (Vec<&str>, Vec<&PathBuf>) = absent.unzip();
+        // All in one question: apt reads the whole index for each.
+        let debs = apt.fetch(&apt.resolve(&names)?)?;
+        for ((package, target), deb) in names.into_iter().zip(targets).zip(debs) {
+            let deb = match stands_for(&deb, package)? {
+                Some(real) => fetch(apt, &real)?,
+                None => deb,
+            };
+            unpack(&[deb], target)?;
         }
         Ok(())
     })?;

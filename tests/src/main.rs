@@ -33,6 +33,7 @@ enum Verb {
     /// Build everything, start the machine and run a container through the docker CLI.
     Demo,
     /// Run the tests: all of them, or the named suites (check, unit, load, software, clients, network, kvm), or cases of one suite.
+    /// `windows` runs only when it is named, and of it the part `boot` only when that is.
     Test {
         /// Suites, then words that select cases by name.
         words: Vec<String>,
@@ -83,6 +84,9 @@ enum Verb {
         /// Words that select cases by name.
         words: Vec<String>,
     },
+    /// The half of `test windows boot` that runs inside the emulated machine.
+    #[command(hide = true)]
+    InsideWindows(rig::windows_guest::Asked),
     /// The half of `bench net` that runs in namespaces of its own.
     #[command(hide = true)]
     InsideNet(bench::net::Inside),
@@ -120,6 +124,7 @@ fn run(verb: Verb) -> anyhow::Result<()> {
         Verb::Soak { what: soak::What::Folders, tries, .. } => soak::folders::run(tries),
         Verb::InsideFolders(asked) => soak::folders::inside(&asked),
         Verb::Fuzz { seconds } => fuzz::run(seconds),
+        Verb::InsideWindows(asked) => rig::windows_guest::inside(&asked),
         Verb::InsideNet(asked) => bench::net::inside(&asked),
         Verb::InsideBench { tools, rounds } => bench::microvm::inside(&tools, rounds),
         Verb::Dist(asked) => dist::run(&asked),

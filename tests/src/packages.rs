@@ -36,6 +36,13 @@ pub const TEST: &[Package] = &[
     Package { name: "gcc-mingw-w64-x86-64", probe: "x86_64-w64-mingw32-gcc" },
 ];
 
+/// For the suite `windows`.
+pub const WINDOWS: &[Package] = &[
+    Package { name: "gcc-mingw-w64-x86-64", probe: "x86_64-w64-mingw32-gcc" },
+    Package { name: "wine64", probe: "/usr/lib/wine/wine64" },
+    Package { name: "wine", probe: "wine" },
+];
+
 /// For the network rig's namespaces.
 pub const NETWORK_RIG: &[Package] = &[Package { name: "iproute2", probe: "ip" }];
 

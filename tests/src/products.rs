@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use crate::process::Run;
+use crate::rig::wine::TARGET;
 
 /// Where this program was when it began.
 static THIS_PROGRAM: OnceLock<PathBuf> = OnceLock::new();
@@ -95,6 +96,14 @@ fn native_rig(name: &str) -> Result<PathBuf> {
 fn example(package: &str, name: &str) -> Result<PathBuf> {
     cargo(["build", "--quiet", "--release", "-p", package, "--example", name]).show()?;
     let path = target_dir()?.join("release/examples").join(name);
+    ensure!(path.is_file(), "cargo built no {}", path.display());
+    Ok(path)
+}
+
+/// Builds the example that boots a machine without the daemon around it, for Windows, and returns its path.
+pub fn windows_boot() -> Result<PathBuf> {
+    cargo(["build", "--quiet", "--locked", "--target", TARGET, "-p", "lighter-vmm", "--example", "boot"]).show()?;
+    let path = target_dir()?.join(TARGET).join("debug/examples/boot.exe");
     ensure!(path.is_file(), "cargo built no {}", path.display());
     Ok(path)
 }

@@ -1,7 +1,7 @@
-//! Boots a kernel on KVM, or on the software engine, and shows how it ended: for developers and for benches that want the VMM
+//! Boots a kernel on KVM, or on another engine, and shows how it ended: for developers and for benches that want the VMM
 //! without the daemon around it.
 //!
-//! `boot KERNEL INITRAMFS CONSOLE [--cpus N] [--memory MIB] [--disk FILE] [--read-only-disk FILE] [--software] [--no-doorbell] [--cmdline TEXT] [--seconds N]`
+//! `boot KERNEL INITRAMFS CONSOLE [--cpus N] [--memory MIB] [--disk FILE] [--read-only-disk FILE] [--software|--whp] [--no-doorbell] [--cmdline TEXT] [--seconds N]`
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -69,6 +69,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<(MachineConfig, Dura
             "--memory" => config.memory_bytes = next("MIB")?.parse::<u64>()? << 20,
             "--cmdline" => config.cmdline = next("TEXT")?,
             "--software" => config.engine = EngineKind::Software,
+            "--whp" => config.engine = EngineKind::Whp,
             "--no-doorbell" => config.no_doorbell = true,
             "--seconds" => patience = Duration::from_secs(next("N")?.parse()?),
             "--disk" | "--read-only-disk" => {

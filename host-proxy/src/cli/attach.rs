@@ -12,7 +12,7 @@ use crate::control::{Answer, Ask, Control, ControlError, Phase, Status};
 use crate::daemon::Begin;
 use crate::frames::FrameError;
 use crate::lock::{self, Lock};
-use crate::sys::files;
+use crate::sys::{files, process};
 
 /// From its spawning until a daemon listens; it only takes locks and binds sockets meanwhile.
 const LISTENING: Duration = Duration::from_secs(20);
@@ -133,6 +133,7 @@ pub async fn spawn(target: &Target, begin: &Begin) -> anyhow::Result<()> {
         }
     }
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
+    process::in_background(&mut command);
     let mut child = command.spawn().context("Cannot start the daemon")?;
     let stdout = child.stdout.take().expect("it was asked to be a pipe");
     let line = tokio::task::spawn_blocking(move || {

@@ -1,6 +1,7 @@
 //! `lighter context`: the docker context by hand, for those who start with `--activate=false`; the socket that every Docker
 //! client knows, for those who want it; and repairs of the docker CLI's settings.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::bail;
@@ -10,6 +11,7 @@ use super::{Target, output};
 use crate::context;
 use crate::context::files::DockerFiles;
 use crate::context::socket::{Holder, SystemSocket};
+use crate::sys::endpoint;
 
 #[derive(Debug, Args)]
 pub struct Context {
@@ -84,10 +86,11 @@ impl Context {
         let current = exists && context.current()? == context.name();
         let host = target.profile.docker_host();
         let socket = SystemSocket::of(&target.profile);
-        let claimed = socket.as_ref().is_some_and(|socket| matches!(socket.holder(), Ok(Holder::Us)));
+        let link = socket.filter(|socket| matches!(socket.holder(), Ok(Holder::Us)));
+        let leads = link.map(|socket| socket.path().to_owned()).or_else(|| served(target));
         if self.json {
             let value = serde_json::json!({
-                "name": context.name(), "exists": exists, "current": current, "docker_host": host, "socket_claimed": claimed,
+                "name": context.name(), "exists": exists, "current": current, "docker_host": host, "socket_claimed": leads.is_some(),
             });
             return output::data(&format!("{value}\n"));
         }
@@ -96,14 +99,24 @@ impl Context {
             (true, false) => "exists",
             (true, true) => "is the current one",
         };
-        let link = socket.filter(|_| claimed).map(|socket| format!("{}: leads there\n", socket.path().display()));
+        let link = leads.map(|path| format!("{}: leads there\n", path.display()));
         output::data(&format!("{}: {state} ({host})\n{}", context.name(), link.unwrap_or_default()))
     }
 }
 
+/// What every client connects to, if this profile's daemon serves it by itself.
+fn served(target: &Target) -> Option<PathBuf> {
+    let path = PathBuf::from(endpoint::WELL_KNOWN?);
+    let server = endpoint::server(&path)?;
+    (endpoint::server(&target.profile.control_socket()) == Some(server)).then_some(path)
+}
+
 fn claim(target: &Target, force: bool) -> anyhow::Result<()> {
     let Some(socket) = SystemSocket::of(&target.profile) else {
-        bail!("This system has no socket that every client knows: set DOCKER_HOST, see `lighter env`");
+        bail!(
+            "On this system every `lighter start` takes what all clients know, unless another engine has it: \
+             `lighter context` shows it, and `lighter env` says how to do without"
+        );
     };
     if !target.profile.exists() {
         bail!("There is no profile `{}`: `lighter start{}` makes it", target.profile.name(), target.flag());

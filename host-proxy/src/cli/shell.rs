@@ -47,7 +47,7 @@ impl Shell {
             code = show(from_guest) => code,
             // Ends only with an error: the guest's end is what counts.
             error = feed(to_guest, &mut resizes, on_terminal) => Err(error),
-            () = signals.next() => Ok(TERMINATED),
+            _ = signals.next() => Ok(TERMINATED),
         }
     }
 }

@@ -164,7 +164,7 @@ impl Start {
         let mut signals = StopSignals::listen()?;
         let status = tokio::select! {
             status = attach::watch(target, ask, &mut progress) => status?,
-            () = signals.next() => return interrupted(target, origin, &mut progress).await,
+            _ = signals.next() => return interrupted(target, origin, &mut progress).await,
         };
         match status.state {
             Phase::Running => (),
@@ -367,7 +367,7 @@ async fn interrupted(target: &Target, origin: Origin, progress: &mut Progress) -
             let mut signals = StopSignals::listen()?;
             tokio::select! {
                 _ = async { while control.answer().await.is_ok() {} } => (),
-                () = signals.next() => (),
+                _ = signals.next() => (),
             }
         }
     }

@@ -11,6 +11,7 @@ use super::paint::Paint;
 use super::{Target, attach, block_on, output};
 use crate::control::{self, ControlError, Phase};
 use crate::settings::{self, Host, Settings};
+use crate::sys::endpoint;
 
 #[derive(Debug, Args)]
 pub struct Status {
@@ -95,7 +96,7 @@ fn page(shown: Shown, paint: Paint) -> String {
 /// What the daemon answers when it is asked; `None` if there is none.
 pub fn ask(target: &Target) -> anyhow::Result<Result<Option<control::Status>, ControlError>> {
     // Without a socket there is no daemon to wait for, and no runtime to start.
-    let listens = target.profile.control_socket().symlink_metadata().is_ok();
+    let listens = endpoint::stands(&target.profile.control_socket());
     if listens { block_on(async { Ok(attach::status(target).await) }) } else { Ok(Ok(None)) }
 }
 

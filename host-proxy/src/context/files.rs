@@ -241,6 +241,7 @@ mod tests {
         assert!(matches!(files.current(), Err(ContextError::Invalid(_))));
     }
 
+    #[cfg(unix)]
     #[test]
     fn c9_contexts_that_cannot_be_read_do_not_hide_the_others() {
         let (dir, files) = place("{}");

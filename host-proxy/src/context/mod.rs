@@ -242,6 +242,7 @@ mod tests {
         Place { dir, context }
     }
 
+    #[cfg(unix)]
     #[test]
     fn c9_a_linked_config_stays_a_link_and_keeps_its_mode() {
         let place = place();
@@ -258,6 +259,7 @@ mod tests {
         assert_eq!(fs::metadata(&real).unwrap().permissions(), permissions);
     }
 
+    #[cfg(unix)]
     #[test]
     fn c9_a_config_that_is_a_dangling_link_stays_a_link_and_the_file_appears_where_it_leads() {
         let place = place();
@@ -282,6 +284,7 @@ mod tests {
         assert_eq!(fs::read_to_string(&config).unwrap(), "{\"auths\": ");
     }
 
+    #[cfg(unix)]
     #[test]
     fn c6_a_docker_directory_that_cannot_be_written_is_named_with_a_way_out() {
         let place = place();

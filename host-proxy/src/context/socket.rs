@@ -187,6 +187,7 @@ pub fn quoted(path: &Path) -> String {
 }
 
 #[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use std::os::unix::fs::symlink;
 

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::task::JoinSet;
+
 use crate::control::Phase;
 use crate::forward::List;
 use crate::home::{HomeError, Profile};
@@ -67,6 +69,7 @@ pub mod trust;
 /// What is wanted of the machine.
 mod wish;
 
+use api::Serving;
 use board::Board;
 use door::Door;
 use fault::Fault;
@@ -135,6 +138,8 @@ pub struct Daemon {
     begin: Begin,
     board: Arc<Board>,
     api: Listener,
+    /// Where every docker client looks, if that is free.
+    well_known: Option<Listener>,
     control: Listener,
     // Last, because a field is dropped after those above it: who gets the lock finds no sockets of ours.
     lock: Lock,
@@ -164,13 +169,14 @@ impl Daemon {
             |path: PathBuf| Listener::open(&path, inherited).map_err(|source| DaemonError::Listen { path, source });
         let control = open(profile.control_socket())?;
         let api = open(profile.docker_socket())?;
+        let well_known = Listener::well_known();
         let phase = if begin == Begin::Asleep { Phase::Stopped } else { Phase::Starting };
-        Ok(Daemon { profile, begin, board: Arc::new(Board::new(phase, since)), api, control, lock })
+        Ok(Daemon { profile, begin, board: Arc::new(Board::new(phase, since)), api, well_known, control, lock })
     }
 
     /// Keeps the machine until the daemon is to end, and leaves nothing behind.
     pub async fn run(self, platform: Arc<dyn Platform>) -> Result<(), DaemonError> {
-        let Daemon { profile, begin, board, api, control, lock } = self;
+        let Daemon { profile, begin, board, api, well_known, control, lock } = self;
         let (wants, inbox) = wish::channel();
         let memory = Arc::new(Memory::of(&profile));
         let door =
@@ -178,7 +184,8 @@ impl Daemon {
         let signals = signals::forward(wants.clone())
             .map_err(|source| DaemonError::System { what: "listen to signals", source })?;
         let list = Arc::new(List::default());
-        let api = api::serve(api, Arc::clone(&door));
+        let apis: Vec<Serving> =
+            [Some(api), well_known].into_iter().flatten().map(|api| api::serve(api, Arc::clone(&door))).collect();
         let surroundings = Arc::new(Surroundings::of_this_process());
         let desk = Desk {
             profile: profile.clone(),
@@ -211,7 +218,9 @@ impl Daemon {
         }
         board.end();
         signals.abort();
-        api.drain(DRAIN_API).await;
+        // Nobody new comes in, at whichever of them, while others leave.
+        let mut drains: JoinSet<()> = apis.into_iter().map(|api| api.drain(DRAIN_API)).collect();
+        while drains.join_next().await.is_some() {}
         control.drain(DRAIN_CONTROL).await;
         profile.tidy();
         drop(lock);

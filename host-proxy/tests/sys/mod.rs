@@ -48,27 +48,39 @@ mod local {
 
 #[cfg(not(unix))]
 mod local {
-    use tokio::net::TcpListener;
-    pub use tokio::net::TcpStream as Stream;
+    use std::path::{Path, PathBuf};
+    use std::sync::atomic::{AtomicU32, Ordering};
 
-    pub struct Listener(TcpListener);
+    use lighter::sys::endpoint;
+    pub use lighter::sys::endpoint::Stream;
+    use tokio::sync::Mutex;
+
+    /// The product's own: message pipes are nowhere else made as docker clients need them.
+    pub struct Listener {
+        listener: Mutex<endpoint::Listener>,
+        path: PathBuf,
+    }
 
     impl Listener {
         pub async fn new() -> Listener {
-            Listener(TcpListener::bind("127.0.0.1:0").await.unwrap())
+            static NEXT: AtomicU32 = AtomicU32::new(0);
+            let number = NEXT.fetch_add(1, Ordering::Relaxed);
+            let path = PathBuf::from(format!(r"\\.\pipe\lighter_docker_{}_{number}", std::process::id()));
+            Listener { listener: Mutex::new(endpoint::Listener::bind(&path).unwrap()), path }
         }
 
         /// As `docker -H` takes it.
         pub fn address(&self) -> String {
-            format!("tcp://{}", self.0.local_addr().unwrap())
+            endpoint::docker_host(&self.path)
         }
 
         pub async fn accept(&self) -> Stream {
-            self.0.accept().await.unwrap().0
+            self.listener.lock().await.accept().await.unwrap()
         }
     }
 
     pub async fn connect(address: &str) -> std::io::Result<Stream> {
-        Stream::connect(address.trim_start_matches("tcp://")).await
+        let path = address.trim_start_matches("npipe://").replace('/', r"\");
+        endpoint::connect(Path::new(&path)).await
     }
 }

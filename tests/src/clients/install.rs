@@ -62,9 +62,11 @@ pub(super) fn rust(name: &str) -> Result<PathBuf> {
     built(name)
 }
 
-/// The same, built before.
+/// The same, built before. cargo is not asked for its folder: where nothing can be built, it need not be there.
 pub(super) fn built(name: &str) -> Result<PathBuf> {
-    let program = products::target_dir()?.join("clients/debug").join(name);
+    let own = products::this_program()?;
+    let target = own.ancestors().nth(2).context("this program lies in a profile's folder of cargo's")?;
+    let program = target.join("clients/debug").join(name);
     ensure!(program.is_file(), "cargo built no {}", program.display());
     Ok(program)
 }
@@ -98,7 +100,7 @@ fn filled<P: AsRef<Path>>(
     if mark.exists() {
         return Ok(folder);
     }
-    fs::create_dir_all(&clients)?;
+    fs::create_dir_all(&clients).with_context(|| format!("{} is not there and cannot be made", folder.display()))?;
     let lock = fs::File::create(clients.join("lock"))?;
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive)?;
     if !mark.exists() {

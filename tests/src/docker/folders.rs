@@ -2,6 +2,7 @@
 //! have open, edits on the host, races against the walls of a share, and real programs. `HOME` of a session is its scratch
 //! folder, which is shared with the right to write.
 
+mod builders;
 mod clients;
 mod content;
 mod edits;
@@ -22,7 +23,8 @@ use crate::clients::compose;
 use crate::process::{Finished, Run};
 
 /// Those that take minutes: they run if they are named in full.
-pub const IN_FULL: [&str; 2] = [clients::BIG_BUILD, programs::POSTGRES_CASE];
+pub const IN_FULL: [&str; 5] =
+    [clients::BIG_BUILD, programs::POSTGRES_CASE, builders::GIT_CASE, builders::NPM_CASE, builders::CARGO_CASE];
 
 /// The cases of this folder that leave the machine as it is.
 pub fn cases() -> Vec<Case> {
@@ -33,6 +35,7 @@ pub fn cases() -> Vec<Case> {
     cases.extend(clients::cases());
     cases.extend(races::cases());
     cases.extend(programs::cases());
+    cases.extend(builders::cases());
     cases.extend(shared::cases());
     cases
 }
@@ -45,6 +48,7 @@ pub fn restarting() -> Vec<Case> {
 /// Brings what these cases unpack and install to this host, for a rig that has no way out.
 pub fn fetch(cache: &Path) -> Result<()> {
     compose::plugin(cache)?;
+    builders::fetch(cache)?;
     programs::fetch(cache)
 }
 

@@ -215,7 +215,7 @@ fn both_ends(text: &str) -> String {
 
 /// Runs the cases of every rig.
 pub fn run_all(session: &Session, rig: &str, wanted: &[String]) -> Result<()> {
-    run_cases(session, rig, all(), wanted)
+    run_cases(session, rig, named(wanted).collect(), wanted)
 }
 
 /// Runs those of `cases` that are wanted, prints one line each and a closing count.
@@ -253,4 +253,25 @@ pub fn same<T: PartialEq + std::fmt::Debug>(what: &str, got: T, want: T) -> Resu
         bail!("{what}: got {got:?}, expected {want:?}");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One of them takes minutes in a run of everything, which has none to spare.
+    #[test]
+    fn what_is_to_be_named_in_full_runs_only_then() {
+        let names = |wanted: &[&str]| -> Vec<&str> {
+            let wanted: Vec<String> = wanted.iter().map(|word| (*word).to_owned()).collect();
+            named(&wanted).map(|case| case.name).collect()
+        };
+        for wanted in [&[][..], &["files_"]] {
+            let taken = names(wanted);
+            assert!(!taken.is_empty() && folders::IN_FULL.iter().all(|name| !taken.contains(name)), "{wanted:?}");
+        }
+        for name in folders::IN_FULL {
+            assert_eq!(names(&[name]), [name]);
+        }
+    }
 }

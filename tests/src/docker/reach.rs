@@ -66,6 +66,7 @@ fn targets(whole: &[&str], alias: &str, few: &[&str]) -> Vec<String> {
 }
 
 fn g14_from_a_container(s: &Session) -> Result<()> {
+    guard(s)?;
     let words = targets(&[GATEWAY, ALIAS, GUEST, BRIDGE], ALIAS, &[NOBODY, METADATA]);
     s.lighter(["shell", "sh", "-c", REFUSE_EACH]).ok()?;
     let found = Scan::in_a_container(s, &[], &words, Datagrams::Sample)?;

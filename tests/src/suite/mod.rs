@@ -5,6 +5,8 @@ mod check;
 mod clients;
 mod rigs;
 mod unit;
+mod windows;
+mod windows_cannot;
 
 use std::thread;
 use std::time::Instant;
@@ -27,6 +29,8 @@ struct Suite {
     name: &'static str,
     about: &'static str,
     lane: Lane,
+    /// Runs only when it is named.
+    asked: bool,
     run: fn(&[String]) -> Result<()>,
 }
 
@@ -35,42 +39,61 @@ const SUITES: &[Suite] = &[
         name: "check",
         about: "formatting, lints, every target compiles",
         lane: Lane::Before,
+        asked: false,
         run: |_| check::run(),
     },
-    Suite { name: "unit", about: "native tests of every crate", lane: Lane::Before, run: |_| unit::run() },
+    Suite {
+        name: "unit",
+        about: "native tests of every crate",
+        lane: Lane::Before,
+        asked: false,
+        run: |_| unit::run(),
+    },
     Suite {
         name: "load",
         about: "a thousand clients on the API proxy for two minutes, faults beside it, long streams and bodies",
         lane: Lane::Before,
+        asked: false,
         run: |_| crate::soak::run(&crate::soak::Plan::short()),
+    },
+    Suite {
+        name: "windows",
+        about: "the portable crates' tests and the Windows hypervisor's stand-in, under Wine",
+        lane: Lane::Before,
+        asked: true,
+        run: windows::run,
     },
     Suite {
         name: "software",
         about: "docker CLI against a guest under the software engine",
         lane: Lane::Host,
+        asked: false,
         run: rigs::software,
     },
     Suite {
         name: "clients",
         about: "compose, buildx, SDKs, Testcontainers and a registry against a guest under the software engine",
         lane: Lane::Host,
+        asked: false,
         run: clients::run,
     },
     Suite {
         name: "network",
         about: "containers in a made-up world, in a network namespace (root only)",
         lane: Lane::Host,
+        asked: false,
         run: rigs::network,
     },
     Suite {
         name: "kvm",
         about: "docker CLI against a guest under KVM, inside an emulated machine",
         lane: Lane::Emulated,
+        asked: false,
         run: rigs::kvm,
     },
 ];
 
-/// Runs the named suites, without names all of them; words that follow a suite's name select cases in it.
+/// Runs the named suites, without names all but those that want to be named; words that follow a suite's name select cases in it.
 pub fn run(words: &[String]) -> Result<()> {
     let named = |word: &str| SUITES.iter().any(|suite| suite.name == word);
     if let Some(word) = words.first().filter(|word| !named(word)) {
@@ -81,7 +104,8 @@ pub fn run(words: &[String]) -> Result<()> {
     }
     let cases: Vec<String> = words.iter().filter(|word| !named(word)).cloned().collect();
     let wanted = |lane: Lane| -> Vec<&Suite> {
-        let asked = |suite: &&Suite| words.is_empty() || words.iter().any(|word| word == suite.name);
+        let unnamed = |suite: &&Suite| words.is_empty() && !suite.asked;
+        let asked = |suite: &&Suite| unnamed(suite) || words.iter().any(|word| word == suite.name);
         SUITES.iter().filter(|suite| suite.lane == lane).filter(asked).collect()
     };
     let (host, emulated) = (wanted(Lane::Host), wanted(Lane::Emulated));

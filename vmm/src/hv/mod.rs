@@ -6,6 +6,7 @@
 //! mid-instruction; a vCPU is made, run and dropped on one thread because HVF demands it; a kick is latched because the
 //! target may not have entered the guest yet.
 
+pub mod foreign;
 /// Linux KVM.
 #[cfg(target_os = "linux")]
 pub mod kvm;
@@ -13,6 +14,10 @@ pub mod kvm;
 /// QEMU as a software CPU.
 #[cfg(target_os = "linux")]
 pub mod software;
+
+/// The Windows Hypervisor Platform.
+#[cfg(windows)]
+pub mod whp;
 
 mod choose;
 mod seam;
@@ -44,7 +49,13 @@ fn probe_backend(engine: EngineKind) -> Option<Result<(), Unusable>> {
 }
 
 /// Asks the backend itself; `None` means that this build has no such backend.
-#[cfg(not(target_os = "linux"))]
+#[cfg(windows)]
+fn probe_backend(engine: EngineKind) -> Option<Result<(), Unusable>> {
+    (engine == EngineKind::Whp).then(whp::probe)
+}
+
+/// Asks the backend itself; `None` means that this build has no such backend.
+#[cfg(not(any(target_os = "linux", windows)))]
 fn probe_backend(_engine: EngineKind) -> Option<Result<(), Unusable>> {
     None
 }
@@ -60,7 +71,16 @@ pub fn launch(engine: EngineKind, parts: EngineParts) -> Result<Box<dyn RunningE
 }
 
 /// Starts `parts` on `engine`. Called inside a tokio runtime.
-#[cfg(not(target_os = "linux"))]
+#[cfg(windows)]
+pub fn launch(engine: EngineKind, parts: EngineParts) -> Result<Box<dyn RunningEngine>, StartError> {
+    match engine {
+        EngineKind::Whp => whp::launch(parts),
+        EngineKind::Kvm | EngineKind::Software | EngineKind::Hvf => Err(Unusable::not_in_this_build(engine).into()),
+    }
+}
+
+/// Starts `parts` on `engine`. Called inside a tokio runtime.
+#[cfg(not(any(target_os = "linux", windows)))]
 pub fn launch(engine: EngineKind, _parts: EngineParts) -> Result<Box<dyn RunningEngine>, StartError> {
     Err(Unusable::not_in_this_build(engine).into())
 }

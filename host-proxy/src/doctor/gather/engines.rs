@@ -116,6 +116,7 @@ fn look(endpoint: &str) -> Alive {
 mod tests {
     use super::*;
 
+    #[cfg(unix)]
     #[test]
     fn places_with_a_name_in_them_are_found_for_every_name() {
         let dir = tempfile::tempdir().unwrap();

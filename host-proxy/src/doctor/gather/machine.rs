@@ -33,7 +33,7 @@ pub enum Answer {
 pub fn machine(profile: &Profile, answer: Answer) -> (MachineFacts, DiskFacts) {
     let mut facts = MachineFacts { panic: last_panic(&profile.console_log()), ..MachineFacts::default() };
     facts.daemons = daemons(profile);
-    facts.socket_exists = profile.docker_socket().symlink_metadata().is_ok();
+    facts.socket_exists = endpoint::stands(&profile.docker_socket());
     match answer {
         Answer::Status(status) => facts.status = Some(*status),
         Answer::Silent(pid) => facts.silent = Some(pid),

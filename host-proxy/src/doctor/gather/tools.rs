@@ -202,6 +202,7 @@ mod tests {
         assert_eq!(current_builder(dir.path(), Some("../evil")), None);
     }
 
+    #[cfg(unix)]
     #[test]
     fn a_dangling_plugin_is_broken_and_a_later_one_is_found() {
         let dir = tempfile::tempdir().unwrap();

@@ -13,6 +13,9 @@ use tokio::net::{UnixListener, UnixStream};
 /// Where clients look that know neither docker contexts nor DOCKER_HOST.
 pub const SYSTEM_SOCKET: Option<&str> = Some("/var/run/docker.sock");
 
+/// What every docker client connects to and a daemon serves by itself: a link is enough here, see `context::socket`.
+pub const WELL_KNOWN: Option<&str> = None;
+
 /// One connection.
 pub type Stream = UnixStream;
 
@@ -47,6 +50,11 @@ pub async fn connect(address: &Path) -> io::Result<Stream> {
 /// Whether clients still find something at `address`.
 pub fn stands(address: &Path) -> bool {
     fs::symlink_metadata(address).is_ok()
+}
+
+/// The process that serves `address`: nobody is asked here, because it may be a service manager that made the socket.
+pub fn server(_address: &Path) -> Option<u32> {
+    None
 }
 
 /// The process that listens at the other end of `stream`, as the kernel says.
@@ -143,6 +151,11 @@ impl Listener {
         fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
         let metadata = fs::symlink_metadata(path)?;
         Ok(Listener { socket, path: path.to_owned(), identity: Some((metadata.dev(), metadata.ino())) })
+    }
+
+    /// None, see [`WELL_KNOWN`].
+    pub fn well_known() -> Option<Listener> {
+        None
     }
 
     /// The next client that runs as our user; others are closed without a word.

@@ -2,9 +2,14 @@
 
 use std::fs::OpenOptions;
 use std::io;
+use std::process::Command;
+use std::time::Duration;
 
 use rustix::process::{Pid, Resource, Rlimit, Signal};
 use tokio::signal::unix::{Signal as Signals, SignalKind, signal};
+
+/// Has `command` outlive this process: here the daemon sees to that itself, see [`detach`].
+pub fn in_background(_command: &mut Command) {}
 
 /// Leaves the starter's session and terminal, and makes every file of this process private at birth.
 pub fn detach() {
@@ -60,12 +65,12 @@ impl StopSignals {
         })
     }
 
-    /// The next one. Cancel-safe.
-    pub async fn next(&mut self) {
+    /// The next one; how long this process has before the system ends it, if it will: nobody here says so. Cancel-safe.
+    pub async fn next(&mut self) -> Option<Duration> {
         tokio::select! {
-            _ = self.terminate.recv() => (),
-            _ = self.interrupt.recv() => (),
-            _ = self.hangup.recv() => (),
+            _ = self.terminate.recv() => None,
+            _ = self.interrupt.recv() => None,
+            _ = self.hangup.recv() => None,
         }
     }
 }

@@ -1,9 +1,17 @@
-//! Files below the user's profile, which Windows keeps private by inheritance. Called by `home`, `lock`, `disk` and
-//! everything that writes below the home.
+//! Directories and files that no other user may touch: a private directory gives what is made in it its own access list.
+//! Called by `home`, `lock`, `disk` and everything that writes below the home.
+#![allow(unsafe_code)]
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::os::windows::ffi::OsStrExt;
 use std::path::Path;
+use std::ptr;
+
+use windows_sys::Win32::Storage::FileSystem::{CreateDirectoryW, GetDiskFreeSpaceExW};
+use windows_sys::Win32::System::SystemInformation::{GlobalMemoryStatusEx, MEMORYSTATUSEX};
+
+use super::security::Descriptor;
 
 /// Why a directory cannot be trusted.
 #[derive(Debug, PartialEq, Eq)]
@@ -16,9 +24,30 @@ pub enum Distrust {
     NotDirectory,
 }
 
-/// Creates `path` and what is missing above it.
+/// Creates `path` and what is missing above it, for this user only. Not an error if it exists.
 pub fn create_private_dir(path: &Path) -> io::Result<()> {
-    fs::create_dir_all(path)
+    let path = std::path::absolute(path)?;
+    let access = Descriptor::private_folder()?;
+    let missing: Vec<&Path> = path.ancestors().take_while(|path| !path.is_dir()).collect();
+    for path in missing.into_iter().rev() {
+        match create_dir(path, &access) {
+            Err(_) if path.is_dir() => (),
+            result => result?,
+        }
+    }
+    Ok(())
+}
+
+fn create_dir(path: &Path, access: &Descriptor) -> io::Result<()> {
+    let (path, attributes) = (wide(path), access.attributes());
+    // SAFETY: the path ends with a zero, and it and what the attributes point to live until the call is over.
+    let created = unsafe { CreateDirectoryW(path.as_ptr(), &attributes) };
+    if created == 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// As Windows takes it. No path has a zero in it; what is behind one would be left out.
+fn wide(path: &Path) -> Vec<u16> {
+    path.as_os_str().encode_wide().chain([0]).collect()
 }
 
 /// Looks at an existing directory.
@@ -26,7 +55,7 @@ pub fn distrust(path: &Path) -> io::Result<Option<Distrust>> {
     Ok((!fs::symlink_metadata(path)?.is_dir()).then_some(Distrust::NotDirectory))
 }
 
-/// The user's profile directory is private already.
+/// Those that we did not make are in the user's profile, which is private, or where the user wants them.
 pub fn make_private(_path: &Path) -> io::Result<()> {
     Ok(())
 }
@@ -69,9 +98,13 @@ pub fn allocated(file: &fs::Metadata) -> u64 {
     file.len()
 }
 
-/// Not asked of Windows yet.
-pub fn free_space(_path: &Path) -> Option<u64> {
-    None
+/// Bytes that this user may still write where `path` is, a directory.
+pub fn free_space(path: &Path) -> Option<u64> {
+    let path = wide(path);
+    let mut free = 0;
+    // SAFETY: the path ends with a zero, `free` is written to, and the other two numbers may be left out.
+    let told = unsafe { GetDiskFreeSpaceExW(path.as_ptr(), &mut free, ptr::null_mut(), ptr::null_mut()) };
+    (told != 0).then_some(free)
 }
 
 /// The user's name, for a directory name.
@@ -79,7 +112,35 @@ pub fn user() -> String {
     std::env::var("USERNAME").unwrap_or_default()
 }
 
-/// Not asked of Windows yet.
+/// RAM of the host in bytes, total and available.
 pub fn memory() -> Option<(u64, u64)> {
-    None
+    // A size of a few words.
+    let mut status = MEMORYSTATUSEX { dwLength: size_of::<MEMORYSTATUSEX>() as u32, ..Default::default() };
+    // SAFETY: `status` is written to, and says how long it is.
+    let told = unsafe { GlobalMemoryStatusEx(&mut status) };
+    (told != 0).then_some((status.ullTotalPhys, status.ullAvailPhys))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::windows::security;
+
+    #[test]
+    fn folders_are_made_for_this_user_and_what_is_in_them_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let below = dir.path().join("a").join("b");
+        create_private_dir(&below).unwrap();
+        create_private_dir(&below).unwrap();
+        let user = security::user_sid().unwrap();
+        for path in [dir.path().join("a"), below.clone()] {
+            let access = security::dacl_of_file(&path).unwrap();
+            assert!(access.contains(&user) && !access.contains("WD)"), "{path:?}: {access}");
+        }
+        fs::write(below.join("file"), "x").unwrap();
+        assert!(create_private_dir(&below.join("file")).is_err());
+        assert!(free_space(&below).unwrap() > 0);
+        let (total, available) = memory().unwrap();
+        assert!(0 < available && available <= total);
+    }
 }

@@ -1,7 +1,8 @@
 //! Windows.
 
-/// Named pipes.
+/// Own addresses.
 pub mod addresses;
+/// Named pipes.
 pub mod endpoint;
 /// Private directories and files.
 pub mod files;
@@ -13,5 +14,7 @@ pub mod login;
 pub mod names;
 /// Signals and limits.
 pub mod process;
+/// Who may use what is made here.
+mod security;
 /// Console size.
 pub mod terminal;

@@ -22,9 +22,19 @@ pub(super) fn cases() -> Vec<Case> {
     ]
 }
 
-const PROGRAMS: Image = Image {
+pub(super) const PROGRAMS: Image = Image {
     name: "programs:test",
-    packages: &["libc6", "git", "libpcre2-8-0", "zlib1g", "sqlite3", "libsqlite3-0", "libreadline8t64", "libtinfo6"],
+    packages: &[
+        "libc6",
+        "git",
+        "libpcre2-8-0",
+        "zlib1g",
+        "sqlite3",
+        "libsqlite3-0",
+        "libreadline8t64",
+        "libtinfo6",
+        "libgcc-s1",
+    ],
     files: &[("etc/group", "root:x:0:\n")],
     big: None,
 };
@@ -53,9 +63,18 @@ const GIT: [(&str, &str); 8] = [
     ("GIT_COMMITTER_EMAIL", "a@b"),
 ];
 
-fn host_git(s: &Session, at: &Path, words: &[&str]) -> Result<String> {
+pub(super) fn host_git(s: &Session, at: &Path, words: &[&str]) -> Result<String> {
     let run = GIT.iter().fold(s.dress(Run::new("git")), |run, (key, value)| run.env(key, value));
     Ok(run.dir(at).args(words).ok()?.text())
+}
+
+/// A container in which git works in the folder.
+pub(super) fn container_git(s: &Session, folder: &Folder, name: &str) -> Result<()> {
+    let environment: Vec<String> = GIT.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let mut words: Vec<&str> = environment.iter().flat_map(|pair| ["-e", pair]).collect();
+    let bind = format!("{}:/src", folder.path.display());
+    words.extend(["-v", &bind]);
+    s.out(&[&["run", "-d", "--name", name], &words[..], &[PROGRAMS.name, "sleep", "3600"]].concat()).map(drop)
 }
 
 fn git(s: &Session) -> Result<()> {
@@ -72,11 +91,7 @@ fn git(s: &Session) -> Result<()> {
     for words in script.split(" && ") {
         host_git(s, &origin, &words.split(' ').skip(1).collect::<Vec<_>>())?;
     }
-    let environment: Vec<String> = GIT.iter().map(|(key, value)| format!("{key}={value}")).collect();
-    let mut words: Vec<&str> = environment.iter().flat_map(|pair| ["-e", pair]).collect();
-    let bind = format!("{}:/src", folder.path.display());
-    words.extend(["-v", &bind]);
-    s.out(&[&["run", "-d", "--name", "git"], &words[..], &["programs:test", "sleep", "3600"]].concat())?;
+    container_git(s, &folder, "git")?;
     let script = "cd /src && git clone -q origin clone && cd clone && git status --porcelain && echo more >> 'd1/file 1' && \
         git rm -q 'd2/file 2' && git mv 'd3/file 3' moved && git status --porcelain | sort && git commit -q -a -m second && \
         git status --porcelain && git log --format=%s && git fsck --full --strict 2>&1 | grep -v '^Checking' ; git rev-parse HEAD HEAD^{tree}";
@@ -148,6 +163,15 @@ fn postgres(s: &Session) -> Result<()> {
     let fill = "psql -qAtU postgres -c 'create table t as select n, md5(n::text) as h from generate_series(1, 5000) n' \
         -c 'checkpoint' -c 'select count(*), sum(n) from t'";
     same("rows", as_owner("postgres", &format!("{start}{fill}"))?, "5000|12502500".to_owned())?;
+    // Two clients at once, whose books have to balance.
+    let bench = "pgbench -i -q -s 1 -U postgres postgres 2> /dev/null > /dev/null && \
+        pgbench -c 2 -t 100 -U postgres postgres 2> /dev/null | grep -E '(processed|failed)' && \
+        psql -qAtU postgres -c 'select (select sum(abalance) from pgbench_accounts) = (select sum(delta) from pgbench_history), \
+        (select count(*) from pgbench_history)'";
+    let said = as_owner("postgres", bench)?;
+    let processed =
+        "number of transactions actually processed: 200/200\nnumber of failed transactions: 0 (0.000%)\nt|200";
+    same("pgbench", said, processed.to_owned())?;
     // Killed without a word: the journal has to be whole.
     s.out(&["rm", "-f", "postgres"])?;
     run("later")?;

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Cursor;
+use std::path::Path;
 
 use anyhow::{Context, Result};
 
@@ -127,12 +128,7 @@ impl Image {
         if s.docker(["image", "inspect", self.name]).finish()?.status.success() {
             return Ok(());
         }
-        let tree = tempfile::tempdir()?;
-        busybox_tree(&s.busybox, tree.path())?;
-        // Where Debian's base files have them lead.
-        for (link, target) in [("lib64", "usr/lib64"), ("lib", "usr/lib")] {
-            std::os::unix::fs::symlink(target, tree.path().join(link))?;
-        }
+        let tree = self.ground(s)?;
         for package in lighter_image::tools::all_unpacked(&s.cache, self.packages)? {
             Run::new("cp").args(["-a"]).args([package.join("usr"), tree.path().to_owned()]).ok()?;
         }
@@ -148,7 +144,39 @@ impl Image {
             fs::create_dir_all(tree.path().join("srv"))?;
             fs::write(tree.path().join(path), content(length))?;
         }
-        s.docker(["import", "-", self.name]).stdin(Cursor::new(tar_of(tree.path())?)).ok().map(drop)
+        self.import(s, tree.path())
+    }
+
+    /// Makes the image of folders and files of a tree that has all that they depend on, unless it is there.
+    pub fn made_of(&self, s: &Session, whole: &Path, parts: &[&str]) -> Result<()> {
+        if s.docker(["image", "inspect", self.name]).finish()?.status.success() {
+            return Ok(());
+        }
+        let tree = self.ground(s)?;
+        for part in parts {
+            let target = tree.path().join(part);
+            fs::create_dir_all(target.parent().context("it is below the tree")?)?;
+            Run::new("cp").args(["-a"]).args([whole.join(part), target]).ok()?;
+        }
+        for (path, text) in self.files {
+            fs::write(tree.path().join(path), text)?;
+        }
+        self.import(s, tree.path())
+    }
+
+    /// busybox, and links to where Debian's base files have them lead.
+    fn ground(&self, s: &Session) -> Result<tempfile::TempDir> {
+        let tree = tempfile::tempdir()?;
+        busybox_tree(&s.busybox, tree.path())?;
+        for (link, target) in [("lib64", "usr/lib64"), ("lib", "usr/lib")] {
+            std::os::unix::fs::symlink(target, tree.path().join(link))?;
+        }
+        Ok(tree)
+    }
+
+    fn import(&self, s: &Session, tree: &Path) -> Result<()> {
+        let import = s.docker(["import", "-", self.name]).stdin(Cursor::new(tar_of(tree)?));
+        import.within(s.seconds(500)).ok().map(drop)
     }
 
     pub fn serve(&self, s: &Session, name: &str, options: &[&str], command: &[&str]) -> Result<()> {

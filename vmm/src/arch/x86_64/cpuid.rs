@@ -62,6 +62,27 @@ pub fn guest_table(host: &[Leaf], policy: Policy) -> Vec<Leaf> {
     table
 }
 
+/// The guest's answer to one question to which the host's is `host`, for a hypervisor that asks each time. Where a table would
+/// leave a leaf out, it is empty.
+pub fn guest_leaf(host: Leaf, policy: Policy) -> Leaf {
+    let Leaf { function, index, indexed, .. } = host;
+    let empty = Leaf { function, index, indexed, ..Leaf::default() };
+    match function {
+        // A level that there is not still says whose question it answers (SDM vol. 2, CPUID).
+        0xb => topology(policy).into_iter().find(|level| level.index == index).unwrap_or(Leaf {
+            ecx: index & 0xff,
+            edx: policy.apic_id.into(),
+            ..empty
+        }),
+        0x1f | 0x8000_0026 => empty,
+        _ => {
+            let mut leaf = host;
+            adjust(&mut leaf, policy);
+            leaf
+        }
+    }
+}
+
 fn adjust(leaf: &mut Leaf, policy: Policy) {
     let cpus = u32::from(policy.cpus);
     let id = u32::from(policy.apic_id);
@@ -134,6 +155,21 @@ mod tests {
             leaf(0x8000_0001, SVM | TOPOLOGY_EXTENSIONS, 0),
             leaf(0x8000_0008, 0, 0),
         ]
+    }
+
+    #[test]
+    fn single_answers_are_those_of_the_table() {
+        for policy in
+            [Policy { apic_id: 0, cpus: 1, tsc_deadline: false }, Policy { apic_id: 2, cpus: 3, tsc_deadline: true }]
+        {
+            let table = guest_table(&host(), policy);
+            for leaf in host().into_iter().filter(|leaf| !matches!(leaf.function, 0 | 0x1f)) {
+                assert_eq!(guest_leaf(leaf, policy), find(&table, leaf.function, leaf.index));
+            }
+            let beyond = guest_leaf(Leaf { function: 0xb, index: 7, indexed: true, ebx: 9, ..Leaf::default() }, policy);
+            assert_eq!((beyond.eax, beyond.ebx, beyond.ecx, beyond.edx), (0, 0, 7, policy.apic_id.into()));
+            assert_eq!(guest_leaf(Leaf { function: 0x1f, edx: 77, ..Leaf::default() }, policy).edx, 0);
+        }
     }
 
     fn find(table: &[Leaf], function: u32, index: u32) -> Leaf {

@@ -71,6 +71,10 @@ pub const COM1_SIZE: u16 = 8;
 pub const I8042: u16 = 0x60;
 /// Ports of the keyboard controller.
 pub const I8042_SIZE: u16 = 5;
+/// The clock's ports, 0x70 and 0x71.
+pub const RTC: u16 = 0x70;
+/// Ports of the clock.
+pub const RTC_SIZE: u16 = 2;
 
 /// Most vCPUs of one machine: what fits the MP table's room and 8-bit APIC ids.
 pub const MAX_CPUS: u8 = 64;

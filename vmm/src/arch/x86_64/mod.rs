@@ -15,6 +15,9 @@ pub mod layout;
 mod mptable;
 /// Boot registers.
 pub mod registers;
+/// Guests of a few instructions.
+#[cfg(test)]
+pub(crate) mod stub;
 
 use std::sync::Arc;
 
@@ -26,6 +29,7 @@ use vm_memory::{GuestMemory as _, GuestMemoryRegion as _};
 use super::boot::{BootError, BootPlan};
 use crate::bus::BusDevice;
 use crate::devices::i8042::I8042;
+use crate::devices::rtc::Rtc;
 use crate::devices::serial::SerialPort;
 use crate::irq::{IrqLine, MsiSink};
 use crate::memory::GuestMemory;
@@ -47,11 +51,13 @@ pub fn prepare(memory: &GuestMemory, plan: &BootPlan<'_>) -> Result<BootState, B
     registers::long_mode(memory, kernel.entry)
 }
 
-/// The old PC's devices on ports (base, number of ports, device): the reset line, and a serial port if there is an early
-/// console for it to print on.
+/// The old PC's devices on ports (base, number of ports, device): the reset line, the time of day, and a serial port
+/// if there is an early console for it to print on.
 pub fn port_devices(stop: &Arc<StopLatch>, early: Option<Arc<LogWriter>>) -> Vec<(u16, u16, Arc<dyn BusDevice>)> {
-    let mut devices: Vec<(u16, u16, Arc<dyn BusDevice>)> =
-        vec![(layout::I8042, layout::I8042_SIZE, Arc::new(I8042::new(Arc::clone(stop))))];
+    let mut devices: Vec<(u16, u16, Arc<dyn BusDevice>)> = vec![
+        (layout::I8042, layout::I8042_SIZE, Arc::new(I8042::new(Arc::clone(stop)))),
+        (layout::RTC, layout::RTC_SIZE, Arc::new(Rtc::default())),
+    ];
     devices.extend(early.map(|log| (layout::COM1, layout::COM1_SIZE, Arc::new(SerialPort::new(log)) as _)));
     devices
 }

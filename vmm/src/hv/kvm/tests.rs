@@ -1,45 +1,25 @@
-//! The backend against a real `/dev/kvm`, with stubs of a few instructions in 64-bit mode. They need no kernel, so they run
-//! in milliseconds also where KVM only interprets. Without a `/dev/kvm` they fail, unless [`WITHOUT`] says that this is known:
-//! `cargo xtask test unit` sets it, and says so, where there is none.
+//! The backend against a real `/dev/kvm`, with guests of a few instructions. Without a `/dev/kvm` they fail, unless [`WITHOUT`]
+//! says that this is known: `cargo xtask test unit` sets it, and says so, where there is none.
 
 mod whole_machines;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
-
-use vm_memory::{Bytes, GuestAddress};
 
 use super::system::Kvm;
 use super::vm::KvmVm;
-use crate::arch::registers::long_mode;
-use crate::arch::{BootState, layout};
+use crate::arch::layout;
+use crate::arch::stub::{Access, CODE, DEVICE, DEVICE_TO_RDI, Recorder, Rig, SPIN, TRIPLE_FAULT};
 use crate::bus::{Bus, BusDevice};
 use crate::devices::i8042::I8042;
 use crate::engine::{RunningEngine, Stop};
-use crate::hv::{Exit, Hypervisor, IoBus, Unusable, Vcpu, Vm};
+use crate::hv::{Exit, IoBus, Unusable, Vcpu, Vm};
 use crate::kick::Kick;
-use crate::memory::{self, GuestMemory};
 use crate::stop::StopLatch;
 use crate::vcpus::{self, Seated};
 
-const CODE: u64 = 0x10_0000;
-/// A device address inside the first GiB, which the boot page tables map, and outside RAM.
-const DEVICE: u64 = 0x1000_0000;
 const DEADLINE: Duration = Duration::from_secs(30);
-
-/// `mov rdi, DEVICE`
-const DEVICE_TO_RDI: [u8; 7] = [0x48, 0xc7, 0xc7, 0, 0, 0, 0x10];
-/// `mov rax, [1 GiB]`: a page fault beyond the boot page tables, with an empty IDT a triple fault.
-const TRIPLE_FAULT: [u8; 8] = [0x48, 0x8b, 0x04, 0x25, 0, 0, 0, 0x40];
-/// `jmp .`
-const SPIN: [u8; 2] = [0xeb, 0xfe];
-
-struct Rig {
-    vm: Arc<KvmVm>,
-    boot: BootState,
-    memory: GuestMemory,
-}
 
 /// Environment variable: there is no `/dev/kvm` here, and whoever started the tests has said so.
 const WITHOUT: &str = "LIGHTER_TESTS_WITHOUT_KVM";
@@ -52,7 +32,7 @@ fn skip(unusable: &Unusable) {
 }
 
 /// A machine with `code` at its entry, or `None` where it is known that there is no `/dev/kvm`.
-fn rig(cpus: u8, code: &[&[u8]]) -> Option<Rig> {
+fn rig(cpus: u8, code: &[&[u8]]) -> Option<Rig<KvmVm>> {
     let kvm = match Kvm::open() {
         Ok(kvm) => kvm,
         Err(unusable) => {
@@ -60,53 +40,7 @@ fn rig(cpus: u8, code: &[&[u8]]) -> Option<Rig> {
             return None;
         }
     };
-    let memory = memory::anonymous(&[(0, 2 << 20)]).expect("2 MiB");
-    memory.write_slice(&code.concat(), GuestAddress(CODE)).expect("in RAM");
-    let boot = long_mode(&memory, CODE).expect("2 MiB hold the tables");
-    let vm = Arc::new(kvm.create_vm(Arc::clone(&memory), cpus).expect("KVM makes machines"));
-    Some(Rig { vm, boot, memory })
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Access {
-    MmioRead(u64, usize),
-    MmioWrite(u64, Vec<u8>),
-    PioRead(u16, usize),
-    PioWrite(u16, Vec<u8>),
-}
-
-/// Writes every access down and answers reads with 0x5a.
-#[derive(Default)]
-struct Recorder(Mutex<Vec<Access>>);
-
-impl Recorder {
-    fn note(&self, access: Access) {
-        self.0.lock().expect("no test panics inside").push(access);
-    }
-
-    fn taken(&self) -> Vec<Access> {
-        std::mem::take(&mut *self.0.lock().expect("no test panics inside"))
-    }
-}
-
-impl IoBus for Recorder {
-    fn mmio_read(&self, address: u64, data: &mut [u8]) {
-        self.note(Access::MmioRead(address, data.len()));
-        data.fill(0x5a);
-    }
-
-    fn mmio_write(&self, address: u64, data: &[u8]) {
-        self.note(Access::MmioWrite(address, data.to_vec()));
-    }
-
-    fn pio_read(&self, port: u16, data: &mut [u8]) {
-        self.note(Access::PioRead(port, data.len()));
-        data.fill(0x5a);
-    }
-
-    fn pio_write(&self, port: u16, data: &[u8]) {
-        self.note(Access::PioWrite(port, data.to_vec()));
-    }
+    Some(Rig::new(&kvm, cpus, code))
 }
 
 #[test]
@@ -198,7 +132,7 @@ async fn a_doorbell_given_back_lets_the_write_reach_the_bus() {
 }
 
 /// Starts `rig` as an engine with the machine's port devices and a counter at [`DEVICE`].
-fn start(rig: &Rig, cpus: u8, writes: &Arc<AtomicU64>) -> Box<dyn RunningEngine> {
+fn start(rig: &Rig<KvmVm>, cpus: u8, writes: &Arc<AtomicU64>) -> Box<dyn RunningEngine> {
     struct Count(Arc<AtomicU64>);
     impl BusDevice for Count {
         fn read(&self, _: u64, data: &mut [u8]) {

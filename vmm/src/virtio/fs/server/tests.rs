@@ -12,8 +12,9 @@ use crate::virtio::fs::host::Kind;
 use crate::virtio::fs::nodes::ROOT;
 
 struct World {
-    place: tempfile::TempDir,
+    /// Before the folder: where an open handle keeps a folder from going, removing that would never end.
     server: Arc<Server<NativeFs>>,
+    place: tempfile::TempDir,
 }
 
 const LIMITS: Limits = Limits { held: 64, open: 32 };

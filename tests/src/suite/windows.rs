@@ -1,0 +1,156 @@
+//! Windows programs under Wine: the tests of the crates that are for every host, and the stand-in for the Windows hypervisor
+//! with its proof. A word selects parts by name; booting Linux with it takes minutes, and is done only then.
+
+use anyhow::{Result, bail, ensure};
+
+use super::windows_cannot::CANNOT;
+use crate::packages;
+use crate::process::{Finished, Run};
+use crate::products::{cargo, ensure_target};
+use crate::rig::windows_guest;
+use crate::rig::wine::{TARGET, Wine, standin};
+
+/// Crates of the workspace whose tests run.
+const CRATES: &[&str] = &["lighter-protocol", "lighter-vmm"];
+/// The part that runs only when it is named.
+const BOOT: &str = "boot";
+
+/// What the whole suite may take: one test that waits for ever would be noticed by nothing else.
+const DEADLINE: std::time::Duration = std::time::Duration::from_secs(30 * 60);
+
+pub(super) fn run(words: &[String]) -> Result<()> {
+    let parts: Vec<&str> = ["standin", "proof", BOOT].into_iter().chain(CRATES.iter().copied()).collect();
+    let unasked = |part: &str| words.is_empty() && part != BOOT;
+    let wanted = |part: &str| unasked(part) || words.iter().any(|word| part.contains(word.as_str()));
+    ensure!(
+        parts.iter().any(|part| wanted(part)),
+        "windows: no part is named {words:?}; there are {}",
+        parts.join(", ")
+    );
+    packages::ensure(packages::WINDOWS)?;
+    ensure_target(TARGET)?;
+    let wine = Wine::prepare()?;
+    let mut failed = Vec::new();
+    for part in parts.into_iter().filter(|part| wanted(part)) {
+        let result = match part {
+            "standin" => standin_tests(&wine),
+            "proof" => proof(&wine),
+            BOOT => boot(&wine),
+            package => package_tests(&wine, package),
+        };
+        if let Err(error) = result {
+            println!("windows: {part}: FAILED: {error:#}");
+            failed.push(part);
+        }
+    }
+    ensure!(failed.is_empty(), "under Wine: {}", failed.join(", "));
+    Ok(())
+}
+
+/// The tests of one crate, without those that Wine cannot run.
+fn package_tests(wine: &Wine, package: &str) -> Result<()> {
+    let cannot = || CANNOT.iter().filter(|cannot| cannot.package == package);
+    for reason in cannot() {
+        println!("windows: {package}: {} tests NOT RUN: {}", reason.tests.len(), reason.why);
+        reason.tests.iter().for_each(|test| println!("    {test}"));
+    }
+    let skipped: Vec<&str> = cannot().flat_map(|cannot| cannot.tests.iter().copied()).collect();
+    let words = ["test", "--locked", "--no-fail-fast", "--target", TARGET, "-p", package, "--"];
+    // One after the other, as the native ones without nextest: some count what the whole process has open.
+    let run =
+        wine.cargo(words).args(["--test-threads=1", "--exact"]).args(skipped.iter().flat_map(|name| ["--skip", name]));
+    let counts = tests(package, run)?;
+    ensure!(
+        counts.filtered == skipped.len(),
+        "{} tests were to be left out and {} were: one has another name now",
+        skipped.len(),
+        counts.filtered
+    );
+    Ok(())
+}
+
+/// The stand-in's lints, which `check` leaves out because they need a build of their own, and its tests.
+fn standin_tests(wine: &Wine) -> Result<()> {
+    let (manifest, target) = standin()?;
+    let lint = cargo(["clippy", "--quiet", "--locked", "--all-targets", "--target", TARGET, "--manifest-path"]);
+    let lint = lint.args([&manifest]).args(["--target-dir"]).args([&target]);
+    lint.args(["--", "-D", "warnings"]).show()?;
+    let run = wine.cargo(["test", "--locked", "--target", TARGET, "--manifest-path"]).args([&manifest]);
+    tests("standin", run.args(["--target-dir"]).args([&target])).map(drop)
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Counts {
+    passed: usize,
+    failed: usize,
+    filtered: usize,
+}
+
+impl Counts {
+    /// Adds up what the test programs said at their ends.
+    fn of(output: &str) -> Self {
+        let mut counts = Self::default();
+        for line in output.lines().filter_map(|line| line.trim().strip_prefix("test result:")) {
+            let number = |what: &str| {
+                let part = line.split([';', '.']).find_map(|part| part.trim().strip_suffix(what));
+                part.and_then(|part| part.trim().parse::<usize>().ok()).unwrap_or(0)
+            };
+            counts.passed += number("passed");
+            counts.failed += number("failed");
+            counts.filtered += number("filtered out");
+        }
+        counts
+    }
+}
+
+fn tests(part: &str, run: Run) -> Result<Counts> {
+    let done = run.within(DEADLINE).finish()?;
+    let output = done.text();
+    let counts = Counts::of(&output);
+    println!("windows: {part}: {} tests passed, {} failed", counts.passed, counts.failed);
+    if !done.status.success() || counts.failed > 0 {
+        println!("{output}\n{}", done.talk());
+        bail!("{} tests failed ({})", counts.failed, done.status);
+    }
+    ensure!(counts.passed > 0, "no test ran");
+    Ok(counts)
+}
+
+/// The stand-in's proof on this host's `/dev/kvm`.
+fn proof(wine: &Wine) -> Result<()> {
+    let built = wine.add_hypervisor()?;
+    let program = built.join("whp-proof.exe");
+    let scenes = |names: &[&str]| wine.run([program.as_os_str()]).args(names);
+    told(scenes(&["absent"]).env("WHP_STANDIN_ABSENT", "1"))?;
+    if let Err(error) = std::fs::File::options().read(true).write(true).open("/dev/kvm") {
+        println!("windows: proof: NOT RUN, because /dev/kvm cannot be opened: {error}");
+        return Ok(());
+    }
+    told(scenes(&[]))?;
+    told(scenes(&["emulator"]).env("WHP_STANDIN_MMIO", "emulator"))?;
+    told(scenes(&["failures"]).env("WHP_STANDIN_FAIL", "WHvUnmapGpaRange:2:8007000e")).map(drop)
+}
+
+/// Linux, by the Windows engine, in the emulated machine.
+fn boot(wine: &Wine) -> Result<()> {
+    packages::ensure(packages::TEST)?;
+    windows_guest::run(wine)
+}
+
+fn told(run: Run) -> Result<Finished> {
+    let done = run.ok()?;
+    done.text().lines().for_each(|line| println!("windows: proof: {line}"));
+    Ok(done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_of_all_test_programs_are_added_up() {
+        let output = "test result: ok. 2 passed; 0 failed; 0 ignored; 0 measured; 3 filtered out; finished in 0.23s\r\n\
+            x\ntest result: FAILED. 17 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 2.22s";
+        assert_eq!(Counts::of(output), Counts { passed: 19, failed: 1, filtered: 3 });
+    }
+}
