@@ -37,6 +37,9 @@ pub struct Asked {
     /// Also start the machine from the unpacked archive, with the software engine, and run a container.
     #[arg(long)]
     boot: bool,
+    /// Make nothing, only try the packages that an earlier run has made.
+    #[arg(long)]
+    again: bool,
 }
 
 /// What every package for one system holds.
@@ -55,6 +58,9 @@ pub fn run(asked: &Asked) -> Result<()> {
     let image = Image::open(&folder)?;
     image.verify()?;
     let (out, stamp) = (products::target_dir()?.join("dist"), stamp()?);
+    if asked.again {
+        return try_out(&packages_in(&out, asked.target)?, &image, asked.boot);
+    }
     let stage = out.join("stage");
     fs::create_dir_all(&stage).with_context(|| format!("cannot create {}", stage.display()))?;
     println!("==> licences of the guest image");
@@ -72,16 +78,30 @@ pub fn run(asked: &Asked) -> Result<()> {
         }
     }
     fs::remove_dir_all(&stage).with_context(|| format!("cannot remove {}", stage.display()))?;
-    println!("==> what was packed");
-    for package in &made {
-        verify::package(package, &image, asked.boot)?;
-    }
+    try_out(&made, &image, asked.boot)?;
     finish(&made, &out)?;
     for (target, why) in &missing {
         println!("not made: {}: {why}", target.name());
     }
     ensure!(asked.target.is_none() || missing.is_empty(), "nothing was made for the system that was asked for");
     Ok(())
+}
+
+fn try_out(made: &[PathBuf], image: &Image, boot: bool) -> Result<()> {
+    println!("==> what was packed");
+    made.iter().try_for_each(|package| verify::package(package, image, boot))
+}
+
+/// The packages of this version that are there, for one system or for all.
+fn packages_in(out: &Path, target: Option<Target>) -> Result<Vec<PathBuf>> {
+    let name = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let wanted = format!("lighter-{VERSION}-{}", target.map(Target::name).unwrap_or_default());
+    let entries = fs::read_dir(out).with_context(|| format!("there are no packages in {}", out.display()))?;
+    let mut found: Vec<PathBuf> = entries.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
+    found.retain(|path| path.is_file() && name(path).starts_with(&wanted));
+    found.sort();
+    ensure!(!found.is_empty(), "there are no packages in {}: make them without --again", out.display());
+    Ok(found)
 }
 
 /// The program for `target`, unless there is no image that it could start.

@@ -12,6 +12,7 @@ use super::tree::SUMS;
 use super::{VERSION, boot};
 use crate::packages;
 use crate::process::{Finished, Run};
+use crate::rig::wine::{self, Wine};
 
 /// Hashing the image on a machine that does other things as well; a first start of Wine.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -27,22 +28,28 @@ struct Unpacked {
     program: PathBuf,
     /// The packaged images.
     images: PathBuf,
+    /// What runs it, if that is not this system.
+    wine: Option<Wine>,
 }
 
 /// Tries a package, and says what was seen.
 pub fn package(package: &Path, image: &Image, starts: bool) -> Result<()> {
     let file = package.file_name().and_then(|name| name.to_str()).context("a package has a name")?;
     let verified = |what: &str| println!("verified: {file}: {what}");
-    let unpacked = unpack(package, file).with_context(|| format!("cannot unpack {file}"))?;
+    let mut unpacked = unpack(package, file).with_context(|| format!("cannot unpack {file}"))?;
     Run::new("sha256sum").args(["--check", "--quiet", &unpacked.sums]).dir(&unpacked.top).within(PATIENCE).ok()?;
     verified("every file has the sum that SHA256SUMS says");
     let windows = file.contains("windows");
-    if file.contains("macos") || (windows && !packages::there("wine")) {
-        println!("not tried: {file}: no program of that system runs here");
+    if file.contains("macos") || (windows && !packages::there(wine::PROGRAM)) {
+        println!(
+            "not tried: {file}: its program does not run here (Debian's packages wine and wine64 run those of Windows)"
+        );
         return Ok(());
     }
+    unpacked.wine = windows.then(Wine::prepare).transpose()?;
     let said = ask(&unpacked, &["--version"])?.text();
-    ensure!(said == format!("lighter {VERSION}"), "`{file}`: --version says {said:?}");
+    // Windows names the program with its ending.
+    ensure!(said.replace(".exe", "") == format!("lighter {VERSION}"), "`{file}`: --version says {said:?}");
     verified(&format!("--version says {said}"));
     let found = doctor(&unpacked)?;
     let folder = found["image"].as_str().with_context(|| format!("`{file}`: doctor finds no image: {found}"))?;
@@ -77,7 +84,7 @@ fn unpack(package: &Path, file: &str) -> Result<Unpacked> {
         run(&["dpkg-deb".as_ref(), "--extract".as_ref(), package, into])?;
         let images = base.join("usr/share/lighter").join(place::FOLDER);
         let (program, sums) = (base.join("usr/bin/lighter"), format!("usr/share/doc/lighter/{SUMS}"));
-        return Ok(Unpacked { root, top: base, sums, program, images });
+        return Ok(Unpacked { root, top: base, sums, program, images, wine: None });
     }
     let stem = match (file.strip_suffix(".tar.gz"), file.strip_suffix(".zip")) {
         (Some(stem), _) => {
@@ -95,29 +102,26 @@ fn unpack(package: &Path, file: &str) -> Result<Unpacked> {
     let program = ["lighter", "lighter.exe"].map(|name| top.join(name)).into_iter().find(|path| path.is_file());
     let program = program.context("there is no program in it")?;
     let images = top.join(place::FOLDER);
-    Ok(Unpacked { root, top, sums: SUMS.to_owned(), program, images })
+    Ok(Unpacked { root, top, sums: SUMS.to_owned(), program, images, wine: None })
 }
 
-/// Runs the program as somebody who has nothing; programs for Windows by Wine, which has a system of its own for it.
+/// Runs the program as somebody who has nothing; programs for Windows by Wine, where the computer's root is the drive Z.
 fn ask(unpacked: &Unpacked, words: &[&str]) -> Result<Finished> {
     let (home, cache) = (unpacked.root.path().join("home"), unpacked.root.path().join("cache"));
-    let windows = unpacked.program.extension().is_some();
-    let program = if windows { "wine".into() } else { unpacked.program.clone() };
-    let own = windows.then(|| unpacked.program.clone());
-    let cache = if windows { PathBuf::from(format!("Z:{}", cache.display())) } else { cache };
-    Run::new(program)
-        .args(own)
-        .args(words)
-        .env("HOME", &home)
-        .env("LIGHTER_CACHE", cache)
-        .env("WINEPREFIX", home.join("wine"))
-        .env("WINEDEBUG", "-all")
-        .env("WINEDLLOVERRIDES", "mscoree,mshtml=")
-        .without_env("LIGHTER_HOME")
-        .without_env("XDG_CACHE_HOME")
-        .without_env("DISPLAY")
-        .within(PATIENCE)
-        .finish()
+    let run = match &unpacked.wine {
+        None => Run::new(&unpacked.program)
+            .args(words)
+            .env("HOME", &home)
+            .env("LIGHTER_CACHE", &cache)
+            .without_env("LIGHTER_HOME")
+            .without_env("XDG_CACHE_HOME"),
+        // Its users' homes are in Wine's own folder, so this one has to be named.
+        Some(wine) => wine
+            .run([unpacked.program.as_os_str()].into_iter().chain(words.iter().map(AsRef::as_ref)))
+            .env("LIGHTER_HOME", format!("Z:{}", home.display()))
+            .env("LIGHTER_CACHE", format!("Z:{}", cache.display())),
+    };
+    run.within(PATIENCE).finish()
 }
 
 /// What `doctor` finds. Its exit status also tells of docker and hypervisors, which are no part of the package.

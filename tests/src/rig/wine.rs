@@ -18,7 +18,7 @@ use crate::products::{cargo, ensure_target, root, target_dir};
 pub const TARGET: &str = "x86_64-pc-windows-gnu";
 
 /// The program itself: Debian's `wine` on the PATH is a script that complains about a missing 32-bit one.
-const WINE: &str = "/usr/lib/wine/wine64";
+pub const PROGRAM: &str = "/usr/lib/wine/wine64";
 const SERVER: &str = "/usr/lib/wine/wineserver";
 
 /// Wine with a prefix.
@@ -40,7 +40,7 @@ impl Wine {
         fs::create_dir_all(&base)?;
         let turn = File::create(base.join("lock"))?;
         flock(&turn, FlockOperation::LockExclusive).context("cannot wait for another run's Wine")?;
-        let version = Run::new(WINE).args(["--version"]).env("WINEDEBUG", "-all").ok()?.text();
+        let version = Run::new(PROGRAM).args(["--version"]).env("WINEDEBUG", "-all").ok()?.text();
         let name: String = version.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
         let wine = Self { prefix: base.join(name), _turn: Some(turn), without: None };
         if !wine.prefix.join("ready").exists() {
@@ -82,12 +82,12 @@ impl Wine {
 
     /// A Windows program with its arguments.
     pub fn run<S: AsRef<std::ffi::OsStr>>(&self, words: impl IntoIterator<Item = S>) -> Run {
-        self.surroundings(Run::new(WINE).args(words))
+        self.surroundings(Run::new(PROGRAM).args(words))
     }
 
     /// Cargo, which runs what it builds for Windows here.
     pub fn cargo<S: AsRef<std::ffi::OsStr>>(&self, words: impl IntoIterator<Item = S>) -> Run {
-        self.surroundings(cargo(words)).env("CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER", WINE)
+        self.surroundings(cargo(words)).env("CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER", PROGRAM)
     }
 
     fn surroundings(&self, run: Run) -> Run {
