@@ -1,5 +1,6 @@
 //! `cargo xtask dist`: packages that a person can install, in `target/dist`. Each holds the program, the guest image, how to
-//! install it and all licences; what was packed is unpacked again and tried. The same sources make the same bytes.
+//! install it and all licences; what was packed is unpacked again and tried. What goes in is packed to the same bytes each time; the
+//! programs themselves name the path that they were built at.
 
 mod archive;
 mod boot;
