@@ -28,7 +28,7 @@ pub(super) const CANNOT: &[Cannot] = &[
             "virtio::fs::server::tests::f4_a_handle_that_was_never_given_or_is_released_opens_nothing",
             "virtio::fs::server::tests::f5_offsets_and_lengths_that_cannot_be_are_refused",
             "virtio::fs::server::tests::h10_a_hidden_folder_is_neither_found_nor_listed_nor_renamed",
-            "virtio::fs::server::tests::only_the_agents_thread_repeats_what_is_armed_and_only_that",
+            "virtio::fs::server::tests::events::only_the_agents_thread_repeats_what_is_armed_and_only_that",
         ],
     },
     Cannot {

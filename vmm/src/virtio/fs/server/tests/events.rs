@@ -1,0 +1,81 @@
+//! What happens on the host, as it is told to the guest and repeated there.
+
+use super::*;
+use crate::virtio::fs::events::{At, Happening};
+
+#[test]
+fn only_the_agents_thread_repeats_what_is_armed_and_only_that() {
+    let world = world();
+    let folder = world.look_up(ROOT, "rw");
+    fs::write(world.path("new"), "text").unwrap();
+    let made = Happening::Made(At { folder, name: b"new".to_vec() }, Kind::File);
+    assert!(world.server.arm(&made).is_some());
+    world.server.herald(77);
+    let make = |entry| Operation::MkNod { name: name(entry), mode: 0o100_600, device: 0 };
+    assert_eq!(world.fails(folder, &make("new")), Errno::EXIST, "another thread");
+    assert!(matches!(world.ask_as(77, folder, &Operation::Lookup { name: name("new") }), Answer::Error(Errno::NOENT)));
+    assert!(matches!(world.ask_as(77, folder, &make("new")), Answer::Payload(_)));
+    assert!(matches!(world.ask_as(77, folder, &make("other")), Answer::Payload(_)), "is done, as everybody's");
+    assert!(world.path("other").is_file());
+    let removed = Happening::Removed(At { folder, name: b"gone".to_vec() }, Kind::File);
+    world.server.arm(&removed);
+    assert!(matches!(world.ask_as(77, folder, &Operation::Unlink { name: name("gone") }), Answer::Payload(_)));
+    world.ask_as(77, folder, &Operation::Unlink { name: name("other") });
+    assert!(!world.path("other").exists(), "what is not armed is done");
+    world.server.disarm();
+    assert!(matches!(world.ask_as(77, folder, &Operation::Unlink { name: name("gone") }), Answer::Error(Errno::NOENT)));
+    assert_eq!(fs::read(world.path("new")).unwrap(), b"text", "nothing of it was touched");
+}
+
+#[test]
+fn what_others_change_is_told_by_its_kind_and_what_the_guest_changes_is_not() {
+    let world = world();
+    let Some(mut happenings) = world.server.watch().unwrap() else {
+        println!("skipped: this system reports no changes");
+        return;
+    };
+    let mut next = || {
+        let until = std::time::Instant::now() + Duration::from_secs(20);
+        loop {
+            match happenings.try_recv() {
+                Ok(happening) => return happening,
+                Err(_) if std::time::Instant::now() > until => panic!("nothing was told"),
+                Err(_) => std::thread::sleep(Duration::from_millis(5)),
+            }
+        }
+    };
+    let folder = world.look_up(ROOT, "rw");
+    let at = |entry: &str| At { folder, name: entry.as_bytes().to_vec() };
+    // The watch begins a moment after the guest has heard of the folder.
+    let mut tries = (0..200).map(|number| format!("try-{number}"));
+    let begun = loop {
+        let entry = tries.next().expect("the watch begins");
+        fs::create_dir(world.path(&entry)).unwrap();
+        std::thread::sleep(Duration::from_millis(20));
+        if world.server.watch.get().unwrap().is_watched(folder) {
+            break entry;
+        }
+    };
+    let last = format!("{begun}-last");
+    fs::create_dir(world.path(&last)).unwrap();
+    while next() != Happening::Made(at(&last), Kind::Folder) {}
+
+    fs::write(world.path("file"), "text").unwrap();
+    assert_eq!(next(), Happening::Made(at("file"), Kind::File));
+    assert_eq!(next(), Happening::Content(at("file")));
+    fs::rename(world.path("file"), world.path("other")).unwrap();
+    assert_eq!(next(), Happening::Renamed(at("file"), at("other")));
+    // Out of sight it is gone.
+    fs::rename(world.path("other"), world.place.path().join("outside")).unwrap();
+    assert_eq!(next(), Happening::Removed(at("other"), Kind::File));
+    fs::rename(world.place.path().join("outside"), world.path("other")).unwrap();
+    assert_eq!(next(), Happening::Made(at("other"), Kind::File));
+
+    let own = Operation::MkNod { name: name("own"), mode: 0o100_644, device: 0 };
+    world.ask(folder, &own);
+    let rename = Operation::Rename { name: name("own"), new_folder: folder, new_name: name("mine"), flags: 0 };
+    world.ask(folder, &rename);
+    world.ask(folder, &Operation::Unlink { name: name("mine") });
+    fs::remove_file(world.path("other")).unwrap();
+    assert_eq!(next(), Happening::Removed(at("other"), Kind::File), "nothing of the guest's own before it");
+}
