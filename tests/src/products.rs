@@ -108,6 +108,14 @@ pub fn windows_boot() -> Result<PathBuf> {
     Ok(path)
 }
 
+/// Builds the `lighter` binary for Windows, optimised, and returns its path.
+pub fn windows_lighter() -> Result<PathBuf> {
+    cargo(["build", "--quiet", "--locked", "--release", "--target", TARGET, "-p", "lighter"]).show()?;
+    let path = target_dir()?.join(TARGET).join("release/lighter.exe");
+    ensure!(path.is_file(), "cargo built no {}", path.display());
+    Ok(path)
+}
+
 /// Builds the conformance suite, which runs on this host and in a container, and returns its path.
 pub fn conformance() -> Result<PathBuf> {
     guest_program("lighter-conformance")

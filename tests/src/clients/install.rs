@@ -62,7 +62,17 @@ pub(super) fn rust(name: &str) -> Result<PathBuf> {
     built(name)
 }
 
-/// The same, built before. cargo is not asked for its folder: where nothing can be built, it need not be there.
+/// Programs of that crate for another system, built: the folder that they are in.
+pub fn rust_for(triple: &str, names: &[&str]) -> Result<PathBuf> {
+    let manifest = sources().join("rust/Cargo.toml");
+    let target = products::target_dir()?.join("clients");
+    let build = products::cargo(["build", "--quiet", "--locked", "--target", triple, "--manifest-path"]);
+    let build = build.args([&manifest]).args(names.iter().flat_map(|name| ["--bin", name]));
+    build.args(["--target-dir"]).args([&target]).ok()?;
+    Ok(target.join(triple).join("debug"))
+}
+
+/// One of [`rust`], built before. cargo is not asked for its folder: where nothing can be built, it need not be there.
 pub(super) fn built(name: &str) -> Result<PathBuf> {
     let own = products::this_program()?;
     let target = own.ancestors().nth(2).context("this program lies in a profile's folder of cargo's")?;

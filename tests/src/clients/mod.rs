@@ -6,7 +6,7 @@ mod buildx;
 pub mod compose;
 mod docker_py;
 mod dockerode;
-mod install;
+pub mod install;
 pub mod registry;
 mod report;
 pub mod testcontainers;
@@ -19,7 +19,7 @@ use crate::docker::{Session, same};
 use crate::process::Run;
 use crate::rig::software;
 use crate::rig::tools::Tools;
-use report::Report;
+pub use report::Report;
 
 /// Deadlines only end what hangs, and this suite may share its host with other work.
 const PATIENCE: u32 = 4;

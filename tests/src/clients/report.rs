@@ -13,7 +13,7 @@ use serde::Deserialize;
 use crate::process::wait;
 
 /// The checks of one client.
-pub(super) struct Report {
+pub struct Report {
     client: &'static str,
     /// Parts of the names of the checks to run, none means all; with a dash in front, of those to leave out.
     wanted: Vec<String>,

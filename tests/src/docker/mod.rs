@@ -139,7 +139,7 @@ impl Session {
 }
 
 /// A root file system tar with busybox and its applets' names, as `docker import` takes it.
-fn busybox_tar(busybox: &Path) -> Result<Vec<u8>> {
+pub fn busybox_tar(busybox: &Path) -> Result<Vec<u8>> {
     let tree = tempfile::tempdir()?;
     busybox_tree(busybox, tree.path())?;
     tar_of(tree.path())

@@ -1,6 +1,7 @@
 //! Linux booted by the Windows engine: `boot.exe` under Wine, over the stand-in for the Windows hypervisor, in the emulated
 //! machine, whose KVM is real. Both halves: the one that starts the machine, for the suite `windows`, and [`inside`], which
-//! this same binary runs in there. What the guest does and says is in `windows_guest_says`.
+//! this same binary runs in there. What the guest does and says is in `windows_guest_says`; the whole product is a scene of its
+//! own, `windows_desktop`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,6 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, bail, ensure};
 
 use super::outer::{Died, Outer};
+use super::windows_desktop;
 use super::windows_guest_says::{self as guest, DISK_BYTES};
 use super::wine::Wine;
 use crate::process::Finished;
@@ -28,6 +30,8 @@ pub struct Asked {
     /// The guest's user space.
     #[arg(long)]
     busybox: PathBuf,
+    #[command(flatten)]
+    desktop: windows_desktop::Asked,
     /// Scenes.
     scenes: Vec<String>,
 }
@@ -54,16 +58,25 @@ const DEADLINE: Duration = Duration::from_secs(40 * 60);
 /// What one guest may take, in seconds: emulated exits are some hundred times slower than a processor's.
 const PATIENCE: u64 = 400;
 
-/// Boots the emulated machine, and Linux in it.
-pub fn run(wine: &Wine) -> Result<()> {
+/// Boots the emulated machine, and in it Linux.
+pub fn boots(wine: &Wine) -> Result<()> {
+    run(wine, SCENES.iter().map(|scene| scene.name).collect())
+}
+
+/// Boots the emulated machine, and in it the whole product.
+pub fn desktop(wine: &Wine) -> Result<()> {
+    run(wine, vec![windows_desktop::NAME])
+}
+
+fn run(wine: &Wine, mut left: Vec<&str>) -> Result<()> {
     wine.add_hypervisor()?;
     let busybox = Path::new("/bin/busybox");
     let outer = Outer::kept_in(&crate::image::cache()?, busybox)?;
     let (boot, image) = (crate::products::windows_boot()?, crate::image::ensure()?);
     let paths = [("prefix", wine.prefix()), ("boot", &boot), ("kernel", &image.join("vmlinux")), ("busybox", busybox)];
     let flags: String = paths.map(|(flag, path)| format!(" --{flag} {}", path.display())).concat();
+    let flags = flags + &windows_desktop::Asked::built(&image)?.flags();
     let program = crate::products::this_program()?;
-    let mut left: Vec<&str> = SCENES.iter().map(|scene| scene.name).collect();
     for life in 1..=LIVES {
         let command = format!("{} inside-windows{flags} {}", program.display(), left.join(" "));
         let died = match outer.run(&command, DEADLINE) {
@@ -91,6 +104,15 @@ pub fn inside(asked: &Asked) -> Result<()> {
     let wine = Wine::over(&asked.prefix, &dir.join("prefix"))?;
     let initramfs = guest::initramfs(dir, &asked.busybox)?;
     let mut failed = Vec::new();
+    if asked.scenes.iter().any(|name| name == windows_desktop::NAME) {
+        match windows_desktop::play(&asked.desktop, &wine, &dir.join("desktop"), &asked.busybox) {
+            Ok(()) => println!("{}", passed(windows_desktop::NAME)),
+            Err(error) => {
+                println!("windows: boot: {} FAILED: {error:#}", windows_desktop::NAME);
+                failed.push(windows_desktop::NAME);
+            }
+        }
+    }
     for scene in SCENES.iter().filter(|scene| asked.scenes.iter().any(|name| name == scene.name)) {
         let console = dir.join(scene.name);
         match boot(asked, &wine, scene, &initramfs, &console) {

@@ -1,5 +1,6 @@
 //! Windows programs under Wine: the tests of the crates that are for every host, and the stand-in for the Windows hypervisor
-//! with its proof. A word selects parts by name; booting Linux with it takes minutes, and is done only then.
+//! with its proof. A word selects parts by name; booting Linux with it, alone or in the whole product, takes minutes, and is
+//! done only then.
 
 use anyhow::{Result, bail, ensure};
 
@@ -12,15 +13,16 @@ use crate::rig::wine::{TARGET, Wine, standin};
 
 /// Crates of the workspace whose tests run.
 const CRATES: &[&str] = &["lighter-protocol", "lighter-vmm"];
-/// The part that runs only when it is named.
+/// The parts that run only when they are named.
 const BOOT: &str = "boot";
+const DESKTOP: &str = "desktop";
 
 /// What the whole suite may take: one test that waits for ever would be noticed by nothing else.
 const DEADLINE: std::time::Duration = std::time::Duration::from_secs(30 * 60);
 
 pub(super) fn run(words: &[String]) -> Result<()> {
-    let parts: Vec<&str> = ["standin", "proof", BOOT].into_iter().chain(CRATES.iter().copied()).collect();
-    let unasked = |part: &str| words.is_empty() && part != BOOT;
+    let parts: Vec<&str> = ["standin", "proof", BOOT, DESKTOP].into_iter().chain(CRATES.iter().copied()).collect();
+    let unasked = |part: &str| words.is_empty() && ![BOOT, DESKTOP].contains(&part);
     let wanted = |part: &str| unasked(part) || words.iter().any(|word| part.contains(word.as_str()));
     ensure!(
         parts.iter().any(|part| wanted(part)),
@@ -35,7 +37,8 @@ pub(super) fn run(words: &[String]) -> Result<()> {
         let result = match part {
             "standin" => standin_tests(&wine),
             "proof" => proof(&wine),
-            BOOT => boot(&wine),
+            BOOT => in_emulated_machine(&wine, windows_guest::boots),
+            DESKTOP => in_emulated_machine(&wine, windows_guest::desktop),
             package => package_tests(&wine, package),
         };
         if let Err(error) = result {
@@ -131,10 +134,10 @@ fn proof(wine: &Wine) -> Result<()> {
     told(scenes(&["failures"]).env("WHP_STANDIN_FAIL", "WHvUnmapGpaRange:2:8007000e")).map(drop)
 }
 
-/// Linux, by the Windows engine, in the emulated machine.
-fn boot(wine: &Wine) -> Result<()> {
+/// What needs a hypervisor that boots Linux.
+fn in_emulated_machine(wine: &Wine, scenes: fn(&Wine) -> Result<()>) -> Result<()> {
     packages::ensure(packages::TEST)?;
-    windows_guest::run(wine)
+    scenes(wine)
 }
 
 fn told(run: Run) -> Result<Finished> {
