@@ -43,7 +43,7 @@ const COMPOSE: Package = Package {
         "docker-compose",
         "Docker.DockerCompose",
     ],
-    page: "https://docs.docker.com/compose/install/linux",
+    page: "https://docs.docker.com/compose/install",
 };
 const BUILDX: Package = Package {
     apt: &["docker-buildx-plugin", "docker-buildx"],
