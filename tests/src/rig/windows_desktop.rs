@@ -24,7 +24,7 @@ const DOCKER_HOST: &str = "npipe:////./pipe/lighter_default";
 
 /// Paths of what the inner half runs.
 #[derive(Debug, Clone, clap::Args)]
-pub struct Asked {
+pub struct Paths {
     /// `lighter.exe`.
     #[arg(long)]
     lighter: PathBuf,
@@ -36,7 +36,7 @@ pub struct Asked {
     clients: PathBuf,
 }
 
-impl Asked {
+impl Paths {
     /// Builds what is not there yet. `image` is the guest image's folder.
     pub fn built(image: &Path) -> Result<Self> {
         let images = image.parent().context("an image lies among images")?.to_owned();
@@ -53,7 +53,7 @@ impl Asked {
 
 /// What there is for the scene.
 struct Stage<'a> {
-    asked: &'a Asked,
+    asked: &'a Paths,
     wine: &'a Wine,
     /// Unpacked as a package would be.
     program: PathBuf,
@@ -62,7 +62,7 @@ struct Stage<'a> {
 }
 
 /// Starts, uses and stops lighter. `place` is an empty folder.
-pub fn play(asked: &Asked, wine: &Wine, place: &Path, busybox: &Path) -> Result<()> {
+pub fn play(asked: &Paths, wine: &Wine, place: &Path, busybox: &Path) -> Result<()> {
     fs::create_dir_all(place)?;
     let program = place.join("lighter.exe");
     fs::copy(&asked.lighter, &program).context("lighter.exe")?;
@@ -97,11 +97,15 @@ impl Stage<'_> {
     }
 
     fn started(&self) -> Result<()> {
+        // Brings the program, and what of Wine it needs, from the other side of the emulated machine's network file system.
+        let version = self.lighter(&["--version"]).ok()?.text();
+        println!("windows: desktop: {}", version.trim());
         let begun = Instant::now();
-        let done = self.lighter(&["start", "--cpus", "1", "--memory", "1", "--disk", "4"]).finish()?;
-        for line in done.talk().lines().chain(done.text().lines()) {
-            println!("windows: desktop: {line}");
-        }
+        let said = self.home.join("start.txt");
+        let words = ["start", "--cpus", "1", "--memory", "1", "--disk", "4"].map(str::to_owned);
+        let start = self.wine.run_into(&said, [on_z(&self.program)].into_iter().chain(words));
+        let done = start.env("WHP_STANDIN_MMIO", "bytes").within(PATIENCE).finish()?;
+        fs::read_to_string(&said)?.lines().for_each(|line| println!("windows: desktop: {line}"));
         ensure!(done.status.success(), "lighter.exe start ended with {}", done.status);
         println!("windows: desktop: started in {:.0} s", begun.elapsed().as_secs_f64());
         let status = self.lighter(&["status"]).ok()?.text();

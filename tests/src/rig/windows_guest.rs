@@ -31,7 +31,7 @@ pub struct Asked {
     #[arg(long)]
     busybox: PathBuf,
     #[command(flatten)]
-    desktop: windows_desktop::Asked,
+    desktop: windows_desktop::Paths,
     /// Scenes.
     scenes: Vec<String>,
 }
@@ -75,7 +75,7 @@ fn run(wine: &Wine, mut left: Vec<&str>) -> Result<()> {
     let (boot, image) = (crate::products::windows_boot()?, crate::image::ensure()?);
     let paths = [("prefix", wine.prefix()), ("boot", &boot), ("kernel", &image.join("vmlinux")), ("busybox", busybox)];
     let flags: String = paths.map(|(flag, path)| format!(" --{flag} {}", path.display())).concat();
-    let flags = flags + &windows_desktop::Asked::built(&image)?.flags();
+    let flags = flags + &windows_desktop::Paths::built(&image)?.flags();
     let program = crate::products::this_program()?;
     for life in 1..=LIVES {
         let command = format!("{} inside-windows{flags} {}", program.display(), left.join(" "));

@@ -85,6 +85,13 @@ impl Wine {
         self.surroundings(Run::new(PROGRAM).args(words))
     }
 
+    /// The same with all its output in `file`, for programs that leave another one behind: on this system that one, and Wine's
+    /// server, keep the pipes of the first open, as no Windows would have them do.
+    pub fn run_into<S: AsRef<std::ffi::OsStr>>(&self, file: &Path, words: impl IntoIterator<Item = S>) -> Run {
+        let shell = Run::new("sh").args(["-c", r#"exec "$@" > "$0" 2>&1"#]).args([file]).args([PROGRAM]);
+        self.surroundings(shell.args(words))
+    }
+
     /// Cargo, which runs what it builds for Windows here.
     pub fn cargo<S: AsRef<std::ffi::OsStr>>(&self, words: impl IntoIterator<Item = S>) -> Run {
         self.surroundings(cargo(words)).env("CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER", PROGRAM)

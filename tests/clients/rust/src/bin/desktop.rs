@@ -66,13 +66,7 @@ async fn run(docker: &Docker, name: &str, command: &[&str], host: HostConfig) ->
     Ok((printed, code))
 }
 
-async fn create(
-    docker: &Docker,
-    name: &str,
-    command: &[&str],
-    host: HostConfig,
-    port: Option<&str>,
-) -> Result<()> {
+async fn create(docker: &Docker, name: &str, command: &[&str], host: HostConfig, port: Option<&str>) -> Result<()> {
     let body = ContainerCreateBody {
         image: Some(IMAGE.to_owned()),
         cmd: Some(command.iter().map(|word| (*word).to_owned()).collect()),
@@ -132,7 +126,7 @@ async fn published(docker: &Docker) -> Result<()> {
     let any = PortBinding { host_ip: None, host_port: Some("0".to_owned()) };
     let ports = HashMap::from([("7/tcp".to_owned(), Some(vec![any]))]);
     let host = HostConfig { port_bindings: Some(ports), ..HostConfig::default() };
-    let command = ["nc", "-lk", "-p", "7", "-e", "cat"];
+    let command = ["nc", "-ll", "-p", "7", "-e", "cat"];
     create(docker, "desktop-port", &command, host, Some("7/tcp")).await?;
     docker.start_container("desktop-port", None::<StartContainerOptions>).await.context("start")?;
     let about = docker.inspect_container("desktop-port", None::<InspectContainerOptions>).await?;

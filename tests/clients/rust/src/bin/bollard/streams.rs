@@ -11,13 +11,21 @@ use bollard::query_parameters::{
     LogsOptionsBuilder, ResizeContainerTTYOptionsBuilder,
 };
 use futures_util::{Stream, StreamExt};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use crate::{IMAGE, create, remove, sleeper, start, wait};
 use lighter_rust_clients::same;
 
 fn both_ways() -> AttachContainerOptions {
     AttachContainerOptionsBuilder::default().stdin(true).stdout(true).stderr(true).stream(true).build()
+}
+
+/// Ends the input alone. A named pipe of Windows has no such end of its own: docker's clients there write an empty message.
+async fn end(input: &mut (impl AsyncWrite + Unpin)) -> std::io::Result<()> {
+    if cfg!(windows) {
+        input.write(&[]).await?;
+    }
+    input.shutdown().await
 }
 
 /// Standard output and standard error to their end.
@@ -42,7 +50,7 @@ pub async fn attach(docker: &Docker) -> Result<()> {
     let sent = text.clone();
     let writer = tokio::spawn(async move {
         input.write_all(&sent).await?;
-        input.shutdown().await
+        end(&mut input).await
     });
     let (out, err) = collect(output).await?;
     writer.await?.context("write")?;
@@ -115,7 +123,7 @@ pub async fn exec_input(docker: &Docker) -> Result<()> {
     let (id, streams) = attached(docker, name, "wc -c; exit 2").await?;
     let StartExecResults::Attached { output, mut input } = streams else { bail!("not attached") };
     input.write_all(&vec![7; 2_500_000]).await?;
-    input.shutdown().await?;
+    end(&mut input).await?;
     let (out, _) = collect(output).await?;
     same("bytes that arrived", String::from_utf8(out)?.trim().to_owned(), "2500000".to_owned())?;
     same("exit code", docker.inspect_exec(&id).await?.exit_code, Some(2))?;
