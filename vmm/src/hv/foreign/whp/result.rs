@@ -2,6 +2,7 @@
 //! file of the backend that makes calls.
 
 use crate::hv::HvError;
+use crate::memory::LESS_MEMORY;
 
 /// An HRESULT that says no.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -27,9 +28,13 @@ const MEANINGS: &[(u32, &str)] = &[
     (0x8037_0310, "the processor is not fit for it"),
 ];
 
+/// Those that say that the host has no memory to give.
+const SHORT: [u32; 2] = [0x8007_000e, 0x8007_05aa];
+
 fn meaning(result: i32) -> String {
     let known = MEANINGS.iter().find(|(code, _)| *code == result.cast_unsigned());
-    known.map(|(_, words)| format!(" ({words})")).unwrap_or_default()
+    let words = known.map(|(_, words)| format!(" ({words})")).unwrap_or_default();
+    if SHORT.contains(&result.cast_unsigned()) { format!("{words}: {LESS_MEMORY}") } else { words }
 }
 
 /// Makes an error of what `call` returned, if it is one.
@@ -54,6 +59,12 @@ mod tests {
         assert_eq!(error.to_string(), "WHvSetPartitionProperty failed");
         assert_eq!(source, "HRESULT 0x80370302 (the property is not known to this Windows)");
         assert_eq!(Refused(0x8000_4005_u32.cast_signed()).to_string(), "HRESULT 0x80004005");
+    }
+
+    #[test]
+    fn c2_memory_that_windows_does_not_give_is_refused_with_the_way_out() {
+        let said = Refused(0x8007_000e_u32.cast_signed()).to_string();
+        assert_eq!(said, format!("HRESULT 0x8007000e (out of memory): {LESS_MEMORY}"));
     }
 
     #[test]
