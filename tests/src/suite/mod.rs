@@ -7,6 +7,7 @@ mod rigs;
 mod unit;
 mod windows;
 mod windows_cannot;
+mod windows_refusals;
 
 use std::thread;
 use std::time::Instant;

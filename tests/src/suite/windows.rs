@@ -5,6 +5,7 @@
 use anyhow::{Result, bail, ensure};
 
 use super::windows_cannot::CANNOT;
+use super::windows_refusals;
 use crate::packages;
 use crate::process::{Finished, Run};
 use crate::products::{cargo, ensure_target};
@@ -21,7 +22,8 @@ const DESKTOP: &str = "desktop";
 const DEADLINE: std::time::Duration = std::time::Duration::from_secs(30 * 60);
 
 pub(super) fn run(words: &[String]) -> Result<()> {
-    let parts: Vec<&str> = ["standin", "proof", BOOT, DESKTOP].into_iter().chain(CRATES.iter().copied()).collect();
+    let parts: Vec<&str> =
+        ["standin", "proof", "refusals", BOOT, DESKTOP].into_iter().chain(CRATES.iter().copied()).collect();
     let unasked = |part: &str| words.is_empty() && ![BOOT, DESKTOP].contains(&part);
     let wanted = |part: &str| unasked(part) || words.iter().any(|word| part.contains(word.as_str()));
     ensure!(
@@ -37,6 +39,7 @@ pub(super) fn run(words: &[String]) -> Result<()> {
         let result = match part {
             "standin" => standin_tests(&wine),
             "proof" => proof(&wine),
+            "refusals" => windows_refusals::run(&wine),
             BOOT => in_emulated_machine(&wine, windows_guest::boots),
             DESKTOP => in_emulated_machine(&wine, windows_guest::desktop),
             package => package_tests(&wine, package),
