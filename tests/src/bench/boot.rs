@@ -19,27 +19,31 @@ const GUEST_DOCKERD: &str = "guest's boot → dockerd";
 const ANSWERS: &str = "exec of the daemon → ping";
 
 /// Figures of one start, by name, in milliseconds unless the name says otherwise.
-type Figures = BTreeMap<String, f64>;
+pub(super) type Figures = BTreeMap<String, f64>;
 
 pub(super) fn run(tools: &Tools, rounds: u32) -> Result<Value> {
     let mut starts = Vec::new();
     for round in 0..rounds {
         eprintln!("software engine, start {} of {rounds}", round + 1);
-        starts.push(one_start(tools)?);
+        starts.push(one_start(tools, "software", 1)?);
     }
     let table = medians(&starts);
     println!("\nsoftware engine, medians of {rounds} cold starts (milliseconds)");
-    for (name, value) in &table {
-        println!("  {name:<52} {value:>10.0}");
-    }
+    show(&table);
     let compared = microvm::compare(tools, rounds)?;
     Ok(json!({ "software": { "medians": table, "runs": starts }, "kvm": compared }))
 }
 
-/// One start on an empty data disk, the first container, and the daemon's memory.
-fn one_start(tools: &Tools) -> Result<Figures> {
+pub(super) fn show(table: &Figures) {
+    for (name, value) in table {
+        println!("  {name:<52} {value:>10.0}");
+    }
+}
+
+/// One start on an empty data disk, the first container, and the daemon's memory. Deadlines are stretched by `patience`.
+pub(super) fn one_start(tools: &Tools, engine: &'static str, patience: u32) -> Result<Figures> {
     let dir = tempfile::Builder::new().prefix("lb").tempdir_in("/tmp")?;
-    let session = software::session(tools, dir.path(), "software", 1)?;
+    let session = software::session(tools, dir.path(), engine, patience)?;
     let result = measure(&session);
     drop(session.lighter(["stop", "--quit", "--force"]).finish());
     if result.is_err() {
@@ -51,7 +55,8 @@ fn one_start(tools: &Tools) -> Result<Figures> {
 fn measure(session: &Session) -> Result<Figures> {
     let timeline = session.dir.join("timeline.json");
     let started = Instant::now();
-    let start = session.lighter(["start", "--engine", session.engine, "--memory", "2", "--disk", "20"]);
+    let start =
+        session.lighter(["start", "--engine", session.engine, "--memory", "2", "--disk", "20", "--cpus", session.cpus]);
     start.env("LIGHTER_TIMELINE", &timeline).within(session.seconds(120)).ok()?;
     let mut figures = Figures::new();
     figures.insert("1 `lighter start` returns".into(), millis(started));
@@ -92,7 +97,7 @@ fn millis(since: Instant) -> f64 {
     since.elapsed().as_secs_f64() * 1000.0
 }
 
-fn medians(runs: &[Figures]) -> Figures {
+pub(super) fn medians(runs: &[Figures]) -> Figures {
     let names = runs.iter().flat_map(BTreeMap::keys);
     names
         .filter_map(|name| {

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Map, Value, json};
 
-use super::{exit_reasons, median, private_memory};
+use super::{boot, exit_reasons, median, private_memory};
 use crate::process::{Run, wait};
 use crate::rig::outer::Outer;
 use crate::rig::software;
@@ -24,6 +24,8 @@ use crate::rig::tools::Tools;
 const MARK: &str = "agent: ";
 /// What a measurement's line on the outer console begins with.
 const LINE: &str = "BENCH ";
+/// Emulated KVM exits are some hundred times slower than a processor's.
+const PATIENCE: u32 = 4;
 /// KVM's counters that are shown.
 const COUNTERS: &[&str] = &["exits", "io_exits", "mmio_exits", "halt_exits", "irq_exits", "insn_emulation"];
 
@@ -57,7 +59,16 @@ fn show(runs: &[Value]) -> Value {
         println!("  {what:<28} {ours:>12.0} {theirs:>12.0} {ratio:>8.2}");
         table.insert(*what, json!({ "lighter": ours, "microvm": theirs, "ratio": ratio }));
     }
-    json!({ "medians": table, "reasons": show_reasons(runs), "runs": runs })
+    json!({ "medians": table, "reasons": show_reasons(runs), "starts": show_starts(runs), "runs": runs })
+}
+
+/// Whole starts, to the first container. The peer has nobody to answer the agent, so it has none.
+fn show_starts(runs: &[Value]) -> Value {
+    let starts = runs.iter().filter_map(|run| serde_json::from_value(run["start"].clone()).ok()).collect::<Vec<_>>();
+    let table = boot::medians(&starts);
+    println!("\nKVM inside an emulated machine, whole starts of lighter, medians of {} (milliseconds)", starts.len());
+    boot::show(&table);
+    json!(table)
 }
 
 fn show_reasons(runs: &[Value]) -> Value {
@@ -92,12 +103,15 @@ pub fn inside(tools: &Tools, rounds: u32) -> Result<()> {
             println!("{LINE}{figures}");
         }
     }
+    for _ in 0..rounds {
+        println!("{LINE}{}", json!({ "start": boot::one_start(tools, "kvm", PATIENCE)? }));
+    }
     Ok(())
 }
 
 fn ours(tools: &Tools) -> Result<Value> {
     let dir = tempfile::Builder::new().prefix("lb").tempdir_in("/tmp")?;
-    let session = software::session(tools, dir.path(), "kvm", 4)?;
+    let session = software::session(tools, dir.path(), "kvm", PATIENCE)?;
     let timeline = dir.path().join("timeline.json");
     let mut command = Command::new(&session.lighter);
     command.args([
