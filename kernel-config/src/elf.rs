@@ -1,11 +1,15 @@
-//! As much of ELF as the recipe needs: is this an executable for the guest, and which shared libraries does it name
-//! (System V gABI, chapters 4 and 5). Reads bytes that came from outside, so nothing is indexed unchecked.
+//! As much of ELF as the recipe needs: is this an executable for the guest, which shared libraries does it name, and where its
+//! parts are (System V gABI, chapters 4 and 5). Reads bytes that came from outside, so nothing is indexed unchecked.
 
 const DT_NEEDED: u64 = 1;
 const DT_STRTAB: u64 = 5;
 const PT_LOAD: u32 = 1;
-const PT_DYNAMIC: u32 = 2;
-const PT_INTERP: u32 = 3;
+/// `p_type` of the dynamic section.
+pub const PT_DYNAMIC: u32 = 2;
+/// `p_type` of the dynamic loader's path.
+pub const PT_INTERP: u32 = 3;
+/// `p_type` of notes.
+pub const PT_NOTE: u32 = 4;
 
 /// `e_machine` of x86-64.
 pub const X86_64: u16 = 62;
@@ -23,30 +27,38 @@ pub struct Elf {
     pub needed: Vec<String>,
 }
 
-struct Segment {
-    kind: u32,
-    offset: u64,
-    address: u64,
-    size: u64,
+/// A program header.
+pub struct Segment {
+    /// `p_type`.
+    pub kind: u32,
+    /// Where it is in the file.
+    pub offset: u64,
+    /// Where it is in memory.
+    pub address: u64,
+    /// Bytes of it in the file.
+    pub size: u64,
 }
 
 /// Reads the headers and the dynamic section; `None` if `file` is not a well-formed 64-bit little-endian ELF file.
 pub fn read(file: &[u8]) -> Option<Elf> {
-    let identity = file.get(..6)?;
-    if identity != b"\x7fELF\x02\x01" {
-        return None;
-    }
+    let segments = segments(file)?;
     let machine = number(file, 18, 2)?;
-    let (table, size, count) = (number(file, 32, 8)?, number(file, 54, 2)?, number(file, 56, 2)?);
-    let segments: Option<Vec<_>> =
-        (0..count).map(|i| segment(file, table.checked_add(i.checked_mul(size)?)?)).collect();
-    let segments = segments?;
     let needed = match segments.iter().find(|segment| segment.kind == PT_DYNAMIC) {
         Some(dynamic) => needed(file, dynamic, &segments)?,
         None => Vec::new(),
     };
     let interpreted = segments.iter().any(|segment| segment.kind == PT_INTERP);
     Some(Elf { machine: machine as u16, interpreted, needed })
+}
+
+/// The program headers; `None` if `file` is not a 64-bit little-endian ELF file.
+pub fn segments(file: &[u8]) -> Option<Vec<Segment>> {
+    let identity = file.get(..6)?;
+    if identity != b"\x7fELF\x02\x01" {
+        return None;
+    }
+    let (table, size, count) = (number(file, 32, 8)?, number(file, 54, 2)?, number(file, 56, 2)?);
+    (0..count).map(|i| segment(file, table.checked_add(i.checked_mul(size)?)?)).collect()
 }
 
 fn segment(file: &[u8], at: u64) -> Option<Segment> {
@@ -58,17 +70,28 @@ fn segment(file: &[u8], at: u64) -> Option<Segment> {
     })
 }
 
-fn needed(file: &[u8], dynamic: &Segment, segments: &[Segment]) -> Option<Vec<String>> {
+/// Tags and values of the dynamic section.
+pub fn dynamic(file: &[u8], section: &Segment) -> Option<Vec<(u64, u64)>> {
     let entry = |i: u64| {
-        let at = dynamic.offset.checked_add(i * 16)?;
+        let at = section.offset.checked_add(i * 16)?;
         Some((number(file, at, 8)?, number(file, at.checked_add(8)?, 8)?))
     };
-    let entries: Option<Vec<_>> = (0..dynamic.size / 16).map(entry).collect();
-    let entries = entries?;
-    let strings = entries.iter().find(|(tag, _)| *tag == DT_STRTAB)?.1;
-    let home =
-        segments.iter().find(|s| s.kind == PT_LOAD && strings.checked_sub(s.address).is_some_and(|o| o < s.size))?;
-    let strings = home.offset.checked_add(strings - home.address)?;
+    (0..section.size / 16).map(entry).collect()
+}
+
+/// Where in the file the `length` bytes are that are at `address` in memory; `None` if no segment has them all.
+pub fn offset(segments: &[Segment], address: u64, length: u64) -> Option<u64> {
+    let holds = |segment: &&Segment| {
+        let at = address.checked_sub(segment.address);
+        segment.kind == PT_LOAD && at.and_then(|at| at.checked_add(length)).is_some_and(|end| end <= segment.size)
+    };
+    let home = segments.iter().find(holds)?;
+    home.offset.checked_add(address - home.address)
+}
+
+fn needed(file: &[u8], section: &Segment, segments: &[Segment]) -> Option<Vec<String>> {
+    let entries = dynamic(file, section)?;
+    let strings = offset(segments, entries.iter().find(|(tag, _)| *tag == DT_STRTAB)?.1, 1)?;
     let names = entries.iter().filter(|(tag, _)| *tag == DT_NEEDED);
     names.map(|(_, offset)| string(file, strings.checked_add(*offset)?)).collect()
 }
@@ -79,7 +102,8 @@ fn string(file: &[u8], at: u64) -> Option<String> {
     std::str::from_utf8(rest.get(..end)?).ok().map(str::to_owned)
 }
 
-fn number(file: &[u8], at: u64, length: usize) -> Option<u64> {
+/// The little-endian number of `length` bytes at `at`.
+pub fn number(file: &[u8], at: u64, length: usize) -> Option<u64> {
     let at = usize::try_from(at).ok()?;
     let bytes = file.get(at..at.checked_add(length)?)?;
     Some(bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte)))

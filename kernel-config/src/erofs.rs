@@ -5,8 +5,8 @@ use std::path::Path;
 
 use crate::{architecture::Architecture, archive, command, error::BuildError};
 
-/// How the root is packed. Not compressed on the disk: README.md has the measurements.
-const PACKING: [&str; 1] = ["-Eztailpacking"];
+/// How the root is packed; README.md has the measurements.
+const PACKING: [&str; 3] = ["-Eztailpacking", "-zzstd,level=6", "-C262144"];
 /// Fixed, for the same input to give the same bytes.
 const UUID: &str = "6c696768-7465-7200-0000-726f6f740001";
 

@@ -30,6 +30,7 @@ pub mod progress;
 mod recipe;
 mod rootfs;
 pub mod tools;
+mod unexport;
 
 pub use builder::{BuildOptions, build};
 pub use error::BuildError;

@@ -14,6 +14,7 @@ use crate::{
     command, elf, erofs,
     error::BuildError,
     recipe::{self, Wanted},
+    unexport,
 };
 
 const CURE: &str = "Remove the download and build again";
@@ -70,6 +71,7 @@ impl Root<'_> {
             let mut any = false;
             for entry in found.values().filter(|entry| recipe::matches(pattern, &entry.path)) {
                 if let Some((mode, content)) = resolve(&found, &entry.path) {
+                    let content = unexport::without_exports(&content).unwrap_or(content);
                     self.put(name.as_deref().unwrap_or(&entry.path), mode, content);
                     any = true;
                 }
