@@ -9,6 +9,7 @@ mod edits;
 mod owners;
 mod programs;
 mod races;
+mod reloaders;
 mod shared;
 mod together;
 
@@ -23,8 +24,15 @@ use crate::clients::compose;
 use crate::process::{Finished, Run};
 
 /// Those that take minutes: they run if they are named in full.
-pub const IN_FULL: [&str; 5] =
-    [clients::BIG_BUILD, programs::POSTGRES_CASE, builders::GIT_CASE, builders::NPM_CASE, builders::CARGO_CASE];
+pub const IN_FULL: [&str; 7] = [
+    clients::BIG_BUILD,
+    programs::POSTGRES_CASE,
+    builders::GIT_CASE,
+    builders::NPM_CASE,
+    builders::CARGO_CASE,
+    reloaders::NODE_CASE,
+    reloaders::PYTHON_CASE,
+];
 
 /// The cases of this folder that leave the machine as it is.
 pub fn cases() -> Vec<Case> {
@@ -36,6 +44,7 @@ pub fn cases() -> Vec<Case> {
     cases.extend(races::cases());
     cases.extend(programs::cases());
     cases.extend(builders::cases());
+    cases.extend(reloaders::cases());
     cases.extend(shared::cases());
     cases
 }
@@ -49,6 +58,7 @@ pub fn restarting() -> Vec<Case> {
 pub fn fetch(cache: &Path) -> Result<()> {
     compose::plugin(cache)?;
     builders::fetch(cache)?;
+    reloaders::fetch(cache)?;
     programs::fetch(cache)
 }
 

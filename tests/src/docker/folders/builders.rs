@@ -61,9 +61,10 @@ fn git(s: &Session) -> Result<()> {
     same("what the container saw meanwhile", looked?, [turn; 3].join("\n"))
 }
 
-const NODE: Image = Image { name: "node:test", packages: &[], files: &[("etc/group", "root:x:0:\n")], big: None };
+pub(super) const NODE: Image =
+    Image { name: "node:test", packages: &[], files: &[("etc/group", "root:x:0:\n")], big: None };
 
-const NODE_PARTS: &[&str] = &["usr/bin/node", "usr/lib", "usr/lib64", "usr/share/nodejs"];
+pub(super) const NODE_PARTS: &[&str] = &["usr/bin/node", "usr/lib", "usr/lib64", "usr/share/nodejs"];
 
 /// Brings what these cases unpack and install to this host, for a rig that has no way out.
 pub(super) fn fetch(cache: &Path) -> Result<()> {
