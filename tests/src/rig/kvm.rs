@@ -32,7 +32,7 @@ const ASKED: &[&str] = &[
     "docker_ps_wakes_a_stopped_machine",
     "export_and_import_keep_the_tree",
     "files_a_volume_that_is_a_bind",
-    "files_build_with_a_context_of_20000_files",
+    "files_build_with_a_context_of_50000_files",
     "files_compose_with_relative_paths",
     "files_content_goes_both_ways_by_hash",
     "files_cp_into_and_out_of_a_bind",

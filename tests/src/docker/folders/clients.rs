@@ -11,7 +11,7 @@ use crate::process::hex;
 use crate::rig::servers::{content, content_hash};
 
 /// Runs by its whole name only: it takes minutes, and the guest sees nothing of it but its end.
-pub const BIG_BUILD: &str = "files_build_with_a_context_of_20000_files";
+pub const BIG_BUILD: &str = "files_build_with_a_context_of_50000_files";
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
@@ -87,7 +87,7 @@ fn relative(s: &Session) -> Result<()> {
 }
 
 fn big_build(s: &Session) -> Result<()> {
-    const FILES: usize = 20_000;
+    const FILES: usize = 50_000;
     let folder = Folder::made(s, "context")?;
     let dockerfile =
         format!("FROM {BUSYBOX}\nCOPY . /all\nRUN find /all -name 'f*' | wc -l > /count\nCMD [\"cat\", \"/count\"]\n");
@@ -100,7 +100,7 @@ fn big_build(s: &Session) -> Result<()> {
         fs::write(within.join(format!("f{number}")), number.to_string())?;
     }
     let build = s.docker(["build", "-t", "context:1"]).args([&folder.path]);
-    build.env("DOCKER_BUILDKIT", "0").within(s.seconds(560)).ok()?;
+    build.env("DOCKER_BUILDKIT", "0").within(s.seconds(1800)).ok()?;
     same("files in the image", s.out(&["run", "--rm", "context:1"])?, FILES.to_string())?;
     s.out(&["rmi", "context:1"]).map(drop)
 }

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use super::builders::{NODE, NODE_PARTS};
 use super::{Case, Folder, Session};
@@ -39,7 +39,10 @@ fn node(s: &Session) -> Result<()> {
 
 fn python(s: &Session) -> Result<()> {
     let whole = lighter_image::tools::whole(&s.cache, WATCHDOG)?;
-    PYTHON.made_of(s, &whole, &["usr/bin/python3", "usr/lib", "usr/lib64"])?;
+    // A link to the one with its version in its name.
+    let program = fs::read_link(whole.join("usr/bin/python3")).context("python3 is no link")?;
+    let program = format!("usr/bin/{}", program.display());
+    PYTHON.made_of(s, &whole, &["usr/bin/python3", &program, "usr/lib", "usr/lib64"])?;
     let folder = Folder::made(s, "python-reloads")?;
     let part = |value: &str| format!("VALUE = '{value}'\n");
     folder.write("part.py", part("first"))?;
