@@ -2,13 +2,18 @@
 //! content, so a crash leaves nothing that must be cleaned up by hand. A lock's file is removed by whoever holds it; one
 //! that gets a lock on a file which lost its name meanwhile tries again.
 
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use crate::sys::files;
+
+/// How long a removed file may keep others from making a new one, see [`files::may_be_going`].
+const GOING: Duration = Duration::from_secs(3);
+/// How soon to try again then.
+const AGAIN: Duration = Duration::from_millis(10);
 
 /// A held lock; released and its file removed on drop.
 #[derive(Debug)]
@@ -21,14 +26,23 @@ impl Lock {
     /// Waits for the lock; `None` if it is still held after `patience`.
     pub fn acquire(path: &Path, patience: Duration) -> io::Result<Option<Lock>> {
         let deadline = Instant::now() + patience;
+        let mut going = Instant::now() + GOING;
         loop {
-            let file = open(path)?;
+            let file = match open(path) {
+                // Whoever still has a removed file open is on its way to find that out, and closes it.
+                Err(error) if files::may_be_going(&error) && Instant::now() < going => {
+                    std::thread::sleep(AGAIN);
+                    continue;
+                }
+                result => result?,
+            };
             if !within(&file, deadline.saturating_duration_since(Instant::now()))? {
                 return Ok(None);
             }
             if files::is_at(&file, path) {
                 return Ok(Some(Lock { file, path: path.to_owned() }));
             }
+            going = Instant::now() + GOING;
         }
     }
 }
@@ -64,17 +78,15 @@ pub fn signature(path: &Path) -> Option<u32> {
 
 /// Locks an open file, waiting `patience` at most; whether that worked. The lock goes when `file` is closed.
 pub fn within(file: &File, patience: Duration) -> io::Result<bool> {
-    match file.try_lock() {
-        Ok(()) => return Ok(true),
-        Err(TryLockError::WouldBlock) => (),
-        Err(TryLockError::Error(error)) => return Err(error),
+    if files::try_lock(file)? {
+        return Ok(true);
     }
     let same = file.try_clone()?;
     let (locked, waiting) = mpsc::sync_channel(0);
     // No system has a lock call with a time limit. If the limit passes first, this thread ends with the process, or closes
     // its handle as soon as it gets the lock.
     std::thread::spawn(move || {
-        let result = same.lock();
+        let result = files::lock(&same);
         drop(same);
         locked.send(result)
     });
@@ -140,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_knows_who_signed_it_and_whether_others_still_find_it() {
+    fn who_signed_a_lock_can_be_read_while_it_is_held() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("daemon.lock");
         fs::write(&path, "4711 and a longer text than a number").unwrap();
@@ -149,9 +161,32 @@ mod tests {
         lock.sign().unwrap();
         assert_eq!(signature(&path), Some(std::process::id()));
         assert!(lock.stands());
+        drop(lock);
+        assert_eq!(signature(&path), None);
+    }
+
+    #[test]
+    fn a_lock_knows_whether_others_still_find_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("daemon.lock");
+        let lock = Lock::acquire(&path, Duration::ZERO).unwrap().expect("nobody has it");
+        assert!(lock.stands());
         fs::remove_file(&path).unwrap();
         assert!(!lock.stands());
         assert_eq!(signature(&path), None);
+    }
+
+    #[test]
+    fn a_lock_whose_file_was_moved_away_leaves_the_one_in_its_place_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("daemon.lock");
+        let first = Lock::acquire(&path, Duration::ZERO).unwrap().expect("nobody has it");
+        fs::rename(&path, dir.path().join("elsewhere")).unwrap();
+        assert!(!first.stands());
+        let second = Lock::acquire(&path, Duration::ZERO).unwrap().expect("nobody has this one");
+        assert!(second.stands() && !first.stands());
+        drop(first);
+        assert!(second.stands());
     }
 
     #[test]

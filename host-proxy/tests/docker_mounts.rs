@@ -9,6 +9,8 @@ use std::time::Duration;
 use lighter::docker::mounts::MAX_BODY;
 use lighter::settings::{Host, Settings, Wishes};
 use lighter::shares::Shares;
+use lighter::shares::spelling::HostKind;
+use lighter::sys::HOST_KIND;
 use serde_json::{Value, json};
 use stand_in::{
     End, Machine, OWN_SOCKET, soon,
@@ -78,6 +80,14 @@ async fn h9_bodies_of_every_kind_and_framing_pass_byte_for_byte() {
     passes("POST /volumes/create HTTP/1.1\r\n\r\n").await;
 }
 
+/// What is said of `C:\src`, which is a folder of another computer, or one of this that is not shared.
+fn of_windows() -> &'static [&'static str] {
+    match HOST_KIND {
+        HostKind::Unix => &["\"C:\\\\src\" is a folder of Windows", "`docker cp`", "-v NAME:/path"],
+        HostKind::Windows => &["\"C:\\\\src\" is on this computer, which shares no folder with containers", "`mounts`"],
+    }
+}
+
 #[tokio::test]
 async fn h9_paths_that_dockerd_would_misread_are_refused_by_name() {
     let device = json!({"o": "bind", "type": "none", "device": "C:\\src"});
@@ -95,7 +105,7 @@ async fn h9_paths_that_dockerd_would_misread_are_refused_by_name() {
         post("/v1.45/services/s/update?version=1", &service),
     ] {
         let message = refused(&request).await;
-        for words in ["\"C:\\\\src\" is a folder of Windows", "`docker cp`", "-v NAME:/path"] {
+        for words in of_windows() {
             assert!(message.contains(words), "{message}");
         }
     }
@@ -108,7 +118,7 @@ async fn h9_bodies_that_two_readers_could_read_differently_are_refused() {
         (r#"{"HostConfig":{"Binds":[],"Binds":["/:/x"]}}"#, "Binds is given twice"),
         (r#"{"HostConfig":{"Binds":"/:/x"}}"#, "Binds in the request's body is not a list: "),
         (r#"{"HostConfig":{"Binds":["\ud800:/x"]}}"#, "an entry of Binds in the request's body is not text: "),
-        (r#"{"HostConfig":{"Binds":["C:\\src:/x"]}} trailing"#, "is a folder of Windows"),
+        (r#"{"HostConfig":{"Binds":["C:\\src:/x"]}} trailing"#, of_windows()[0]),
     ] {
         for request in [post("/containers/create", body), chunked("/containers/create", body)] {
             let message = refused(&request).await;
@@ -239,13 +249,22 @@ async fn h9_paths_of_the_machine_itself_pass_unchanged() {
 
 #[tokio::test]
 async fn h9_folders_that_are_not_shared_are_refused_by_name() {
-    for path in ["/nowhere/at/all", "/etc", "/home", "/../etc", "/proc/../srv/x"] {
+    let unix = ["/nowhere/at/all", "/etc", "/home", "/../etc", "/proc/../srv/x"];
+    let (here, elsewhere): (&[&str], &[&str]) = match HOST_KIND {
+        HostKind::Unix => (&unix, &[]),
+        HostKind::Windows => (&[r"C:\nowhere\at\all", r"C:\Users", r"D:\srv"], &unix),
+    };
+    for path in here {
+        let words = format!("{path:?} is on this computer, which shares no folder with containers");
         for request in everywhere(path) {
             let message = refused(&request).await;
-            for words in [&format!("{path:?} is on this computer, which shares no folder with containers"), "`mounts`"]
-            {
-                assert!(message.contains(words), "{message}");
-            }
+            assert!(message.contains(&words) && message.contains("`mounts`"), "{message}");
+        }
+    }
+    for path in elsewhere {
+        for request in everywhere(path) {
+            let message = refused(&request).await;
+            assert!(message.contains(&format!("{path:?} is no folder of a drive of this computer")), "{message}");
         }
     }
 }

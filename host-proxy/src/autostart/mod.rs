@@ -105,7 +105,9 @@ impl Entry {
 
 #[cfg(test)]
 pub(crate) fn example(home: &str, name: &str, boot: bool) -> Entry {
-    let home = Home::at(std::path::Path::new(home)).unwrap();
-    let profile = home.profile(crate::home::ProfileName::new(name).unwrap());
-    Entry::new(PathBuf::from("/opt/my \"programs\"/100%/$lighter\\<&>"), &home, &profile, boot)
+    let place = Home::at(std::path::Path::new(home)).unwrap();
+    let profile = place.profile(crate::home::ProfileName::new(name).unwrap());
+    let entry = Entry::new(PathBuf::from("/opt/my \"programs\"/100%/$lighter\\<&>"), &place, &profile, boot);
+    // As it is spelled here: this may be a host where it is no absolute path.
+    Entry { home: PathBuf::from(home), ..entry }
 }

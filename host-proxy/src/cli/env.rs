@@ -78,14 +78,21 @@ mod tests {
 
     #[test]
     fn c7_a_home_with_quotes_spaces_and_dollars_survives_the_shell() {
-        let host = "unix:///home/o'neil/a b/$HOME`id`%\"\\/docker.sock";
-        let script = format!("{}printf %s \"$DOCKER_HOST\"", set(Shell::Sh, host));
-        let output = std::process::Command::new("sh").arg("-c").arg(script).output().unwrap();
-        assert_eq!(String::from_utf8(output.stdout).unwrap(), host);
         assert_eq!(set(Shell::Fish, "unix:///a'b\\"), "set -gx DOCKER_HOST 'unix:///a\\'b\\\\'\n");
         assert_eq!(
             set(Shell::Powershell, "npipe:////./pipe/o'neil"),
             "$Env:DOCKER_HOST = 'npipe:////./pipe/o''neil'\n"
         );
+        let host = "unix:///home/o'neil/a b/$HOME`id`%\"\\/docker.sock";
+        assert_eq!(
+            set(Shell::Sh, host),
+            "export DOCKER_HOST='unix:///home/o'\\''neil/a b/$HOME`id`%\"\\/docker.sock'\n"
+        );
+        let script = format!("{}printf %s \"$DOCKER_HOST\"", set(Shell::Sh, host));
+        match std::process::Command::new("sh").arg("-c").arg(script).output() {
+            Ok(output) => assert_eq!(String::from_utf8(output.stdout).unwrap(), host),
+            // There is none here, and nobody to ask for its opinion.
+            Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::NotFound),
+        }
     }
 }

@@ -12,7 +12,7 @@ use super::{Target, attach, block_on, output};
 use crate::control::{Ask, Control, ControlError, Phase};
 use crate::daemon::signals::GRACE_SECONDS;
 use crate::lock::{self, Lock};
-use crate::sys::{endpoint, process};
+use crate::sys::process;
 
 /// What the daemon may take beyond the containers' grace; it has deadlines of its own within.
 pub const LIMIT: Duration = Duration::from_secs(300);
@@ -83,8 +83,7 @@ pub async fn force(target: &Target, quit: bool, progress: &mut Progress) -> anyh
     // Not the process at the other end of the socket, which may be the service manager that made it. Only while the lock is
     // held is its signature that of a process which lives.
     let pid = match Lock::acquire(&lock, Duration::ZERO) {
-        // Where a lock keeps others from reading its file, nobody but the daemon makes its endpoint.
-        Ok(None) => lock::signature(&lock).or_else(|| endpoint::server(&target.profile.control_socket())),
+        Ok(None) => lock::signature(&lock),
         _ => None,
     };
     let Some(pid) = pid else { return Err(error) };

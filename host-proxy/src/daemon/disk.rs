@@ -97,6 +97,10 @@ pub fn open(path: &Path, wish: Option<u64>) -> Result<DataDisk, DiskError> {
         None => have,
     };
     if bytes != have {
+        // Where that is not to be had, what it costs is room.
+        if let Err(error) = files::make_sparse(&file) {
+            tracing::warn!(%error, path = %path.display(), "The data disk takes its whole size on this computer's disk");
+        }
         file.set_len(bytes).and_then(|()| file.sync_all()).and_then(|()| files::sync_dir(dir)).map_err(failed)?;
     }
     let blank = have == 0 || files::is_hole(&file);
@@ -127,17 +131,26 @@ mod tests {
     }
 
     #[test]
-    fn c4_a_new_disk_is_sparse_private_and_known_to_be_blank() {
+    fn c4_a_new_disk_is_sparse() {
         let (_dir, path) = place();
         let disk = open(&path, Some(3 * GIB)).unwrap();
         assert!(disk.fresh && disk.blank);
         let metadata = disk.file.metadata().unwrap();
         assert_eq!(metadata.len(), 3 * GIB);
-        assert!(files::allocated(&metadata) < 1 << 20, "nothing is allocated before it is written");
+        assert!(files::allocated(&path).unwrap() < 1 << 20, "nothing is allocated before it is written");
         drop(disk);
         let again = open(&path, None).unwrap();
-        assert!(!again.fresh && again.blank);
+        assert!(!again.fresh);
         assert_eq!(again.bytes, 3 * GIB);
+    }
+
+    #[test]
+    fn c4_a_disk_that_nobody_has_written_to_is_known_to_be_blank() {
+        let (_dir, path) = place();
+        drop(open(&path, Some(3 * GIB)).unwrap());
+        assert!(open(&path, None).unwrap().blank);
+        let grown = open(&path, Some(4 * GIB)).unwrap();
+        assert!(grown.blank && !grown.fresh);
     }
 
     #[test]

@@ -85,8 +85,12 @@ mod tests {
             assert!(check_any_port(address.into(), HostAccess::No).is_err());
             assert!(check_any_port(address.into(), HostAccess::Unprivileged).is_ok());
         }
+    }
+
+    #[test]
+    fn n10_an_address_of_somebody_else_is_not_refused() {
         let foreign = SocketAddr::from(([192, 0, 2, 77], 80));
-        assert!(check(foreign, HostAccess::No).is_ok(), "an address of somebody else is refused");
+        assert!(check(foreign, HostAccess::No).is_ok());
     }
 
     #[test]

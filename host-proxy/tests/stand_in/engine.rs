@@ -1,5 +1,6 @@
 //! A small dockerd of our own: it speaks enough of the API for `docker version | ps | run -i … cat | exec -i … cat |
-//! load | events | logs -f`, in the same words and with the same framing, over any stream. Its only program is `cat`.
+//! load | events | logs -f`, in the same words and with the same framing, over any stream. Its only program is `cat`, its only
+//! image is `c`, and of a build it says what it got.
 #![allow(dead_code, clippy::unwrap_used, missing_docs)]
 
 use std::{io, sync::Arc, time::Duration};
@@ -48,8 +49,15 @@ impl Engine {
         S: AsyncRead + AsyncWrite,
     {
         while let Some(request) = Request::read(&mut from).await? {
-            let path = request.path.split('?').next().unwrap();
-            let path = path.strip_prefix("/v1.45").unwrap_or(path).to_owned();
+            let (path, query) = request.path.split_once('?').unwrap_or((&request.path, ""));
+            // Whichever version a client begins with, before it knows the engine's.
+            let unversioned = path.strip_prefix("/v1.").and_then(|rest| Some(&rest[rest.find('/')?..]));
+            let path = match unversioned.unwrap_or(path) {
+                "/images/c/get" => "/stand-in/stream/7/3000000",
+                path => path,
+            };
+            let path = path.to_owned();
+            let tail = query.split('&').find_map(|word| word.strip_prefix("tail=")?.parse().ok());
             // None of these has a body.
             match bulk::serve(&path, &mut from, &mut to).await.transpose()? {
                 Some(Then::End) => return Ok(()),
@@ -65,12 +73,15 @@ impl Engine {
                 ("POST", "/containers/create") => {
                     answer(&mut to, "201 Created", &format!(r#"{{"Id":"{ID}","Warnings":[]}}"#)).await?;
                 }
-                ("POST", "/images/load") => {
+                ("POST", "/images/load" | "/build") => {
                     let text = format!("{{\"stream\":\"{} {}\\n\"}}", body.bytes, body.hash());
                     answer(&mut to, "200 OK", &text).await?;
                 }
                 ("GET", "/events") => return self.watch_events(from, to).await,
-                ("GET", p) if p.ends_with("/logs") => return logs(to).await,
+                ("GET", p) if p.ends_with("/logs") => match tail {
+                    None => return logs(to, usize::MAX).await,
+                    Some(lines) => logs(&mut to, lines).await?,
+                },
                 ("POST", p) if p.ends_with("/wait") => self.wait(&mut to).await?,
                 ("POST", p) if p.ends_with("/attach") || p.starts_with("/exec/") => return self.cat(from, to).await,
                 ("POST", p) if p.ends_with("/exec") => answer(&mut to, "201 Created", r#"{"Id":"e1"}"#).await?,
@@ -127,17 +138,18 @@ impl Engine {
     }
 }
 
-/// A line, and another one again and again, until the client leaves.
-async fn logs(mut to: impl AsyncWrite + Unpin) -> io::Result<()> {
+/// So many lines one after the other, or fewer if the client leaves.
+async fn logs(mut to: impl AsyncWrite + Unpin, lines: usize) -> io::Result<()> {
     to.write_all(
         b"HTTP/1.1 200 OK\r\nContent-Type: application/vnd.docker.raw-stream\r\n\
                    Transfer-Encoding: chunked\r\n\r\n",
     )
     .await?;
-    loop {
+    for _ in 0..lines {
         to.write_all(b"5\r\nline\n\r\n").await?;
         sleep(Duration::from_millis(20)).await;
     }
+    to.write_all(b"0\r\n\r\n").await
 }
 
 fn head(status: &str, length: usize) -> String {

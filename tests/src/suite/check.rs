@@ -15,6 +15,7 @@ pub(super) fn run() -> Result<()> {
     packages::ensure(packages::TEST)?;
     cargo(["fmt", "--all", "--check"]).show()?;
     cargo(["fmt", "--check", "--manifest-path", "tests/clients/rust/Cargo.toml"]).show()?;
+    cargo(["fmt", "--check", "--manifest-path", "tests/clients/pipes/Cargo.toml"]).show()?;
     cargo(["fmt", "--all", "--check", "--manifest-path", "tests/whp-standin/Cargo.toml"]).show()?;
     cargo(["clippy", "--quiet", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]).show()?;
     for host in HOSTS {

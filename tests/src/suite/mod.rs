@@ -7,6 +7,7 @@ mod rigs;
 mod unit;
 mod windows;
 mod windows_cannot;
+mod windows_pipes;
 mod windows_refusals;
 
 use std::thread;
@@ -59,7 +60,7 @@ const SUITES: &[Suite] = &[
     },
     Suite {
         name: "windows",
-        about: "the portable crates' tests and the Windows hypervisor's stand-in, under Wine",
+        about: "the portable crates' tests, docker clients of pipes and the Windows hypervisor's stand-in, under Wine",
         lane: Lane::Before,
         asked: true,
         run: windows::run,

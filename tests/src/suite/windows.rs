@@ -1,10 +1,11 @@
 //! Windows programs under Wine: the tests of the crates that are for every host, and the stand-in for the Windows hypervisor
-//! with its proof. A word selects parts by name; booting Linux with it, alone or in the whole product, takes minutes, and is
-//! done only then.
+//! with its proof; docker clients at a named pipe (`windows_pipes`), and starts that are refused (`windows_refusals`). A word
+//! selects parts by name; booting Linux with it, alone or in the whole product, takes minutes, and is done only then.
 
 use anyhow::{Result, bail, ensure};
 
 use super::windows_cannot::CANNOT;
+use super::windows_pipes;
 use super::windows_refusals;
 use crate::packages;
 use crate::process::{Finished, Run};
@@ -12,8 +13,36 @@ use crate::products::{cargo, ensure_target};
 use crate::rig::windows_guest;
 use crate::rig::wine::{TARGET, Wine, standin};
 
-/// Crates of the workspace whose tests run.
-const CRATES: &[&str] = &["lighter-protocol", "lighter-vmm"];
+/// Tests of a crate of the workspace.
+struct Tests {
+    package: &'static str,
+    /// What cargo is told to choose them by; nothing chooses all.
+    which: &'static [&'static str],
+}
+
+/// What runs of the workspace.
+const CRATES: &[Tests] = &[
+    Tests { package: "lighter-protocol", which: &[] },
+    Tests { package: "lighter-vmm", which: &[] },
+    // Not those that run programs of this host: a docker CLI, and `lighter` itself with signals.
+    Tests {
+        package: "lighter",
+        which: &[
+            "--lib",
+            "--bins",
+            "--test=docker_answers",
+            "--test=docker_blocked",
+            "--test=docker_bodies",
+            "--test=docker_connections",
+            "--test=docker_departures",
+            "--test=docker_faults",
+            "--test=docker_heads",
+            "--test=docker_load",
+            "--test=docker_mounts",
+            "--test=docker_streams",
+        ],
+    },
+];
 /// The parts that run only when they are named.
 const BOOT: &str = "boot";
 const DESKTOP: &str = "desktop";
@@ -22,10 +51,14 @@ const DESKTOP: &str = "desktop";
 const DEADLINE: std::time::Duration = std::time::Duration::from_secs(30 * 60);
 
 pub(super) fn run(words: &[String]) -> Result<()> {
-    let parts: Vec<&str> =
-        ["standin", "proof", "refusals", BOOT, DESKTOP].into_iter().chain(CRATES.iter().copied()).collect();
+    let parts: Vec<&str> = ["standin", "proof", "pipes", "refusals", BOOT, DESKTOP]
+        .into_iter()
+        .chain(CRATES.iter().map(|tests| tests.package))
+        .collect();
     let unasked = |part: &str| words.is_empty() && ![BOOT, DESKTOP].contains(&part);
-    let wanted = |part: &str| unasked(part) || words.iter().any(|word| part.contains(word.as_str()));
+    // A part's whole name is that part's alone: one is the beginning of others.
+    let named = |part: &str, word: &str| if parts.contains(&word) { part == word } else { part.contains(word) };
+    let wanted = |part: &str| unasked(part) || words.iter().any(|word| named(part, word));
     ensure!(
         parts.iter().any(|part| wanted(part)),
         "windows: no part is named {words:?}; there are {}",
@@ -35,14 +68,15 @@ pub(super) fn run(words: &[String]) -> Result<()> {
     ensure_target(TARGET)?;
     let wine = Wine::prepare()?;
     let mut failed = Vec::new();
-    for part in parts.into_iter().filter(|part| wanted(part)) {
+    for part in parts.iter().copied().filter(|part| wanted(part)) {
         let result = match part {
             "standin" => standin_tests(&wine),
             "proof" => proof(&wine),
+            "pipes" => windows_pipes::run(&wine),
             "refusals" => windows_refusals::run(&wine),
             BOOT => in_emulated_machine(&wine, windows_guest::boots),
             DESKTOP => in_emulated_machine(&wine, windows_guest::desktop),
-            package => package_tests(&wine, package),
+            package => CRATES.iter().filter(|tests| tests.package == package).try_for_each(|tests| tests.run(&wine)),
         };
         if let Err(error) = result {
             println!("windows: {part}: FAILED: {error:#}");
@@ -53,26 +87,28 @@ pub(super) fn run(words: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// The tests of one crate, without those that Wine cannot run.
-fn package_tests(wine: &Wine, package: &str) -> Result<()> {
-    let cannot = || CANNOT.iter().filter(|cannot| cannot.package == package);
-    for reason in cannot() {
-        println!("windows: {package}: {} tests NOT RUN: {}", reason.tests.len(), reason.why);
-        reason.tests.iter().for_each(|test| println!("    {test}"));
+impl Tests {
+    /// Runs those that Wine can run.
+    fn run(&self, wine: &Wine) -> Result<()> {
+        let package = self.package;
+        let cannot = || CANNOT.iter().filter(|cannot| cannot.package == package);
+        for reason in cannot() {
+            println!("windows: {package}: {} tests NOT RUN: {}", reason.tests.len(), reason.why);
+            reason.tests.iter().for_each(|test| println!("    {test}"));
+        }
+        let skipped: Vec<&str> = cannot().flat_map(|cannot| cannot.tests.iter().copied()).collect();
+        let words = ["test", "--locked", "--no-fail-fast", "--target", TARGET, "-p", package];
+        // One after the other, as the native ones without nextest: some count what the whole process has open.
+        let run = wine.cargo(words).args(self.which).args(["--", "--test-threads=1", "--exact"]);
+        let counts = tests(package, run.args(skipped.iter().flat_map(|name| ["--skip", name])))?;
+        ensure!(
+            counts.filtered == skipped.len(),
+            "{} tests were to be left out and {} were: one has another name now",
+            skipped.len(),
+            counts.filtered
+        );
+        Ok(())
     }
-    let skipped: Vec<&str> = cannot().flat_map(|cannot| cannot.tests.iter().copied()).collect();
-    let words = ["test", "--locked", "--no-fail-fast", "--target", TARGET, "-p", package, "--"];
-    // One after the other, as the native ones without nextest: some count what the whole process has open.
-    let run =
-        wine.cargo(words).args(["--test-threads=1", "--exact"]).args(skipped.iter().flat_map(|name| ["--skip", name]));
-    let counts = tests(package, run)?;
-    ensure!(
-        counts.filtered == skipped.len(),
-        "{} tests were to be left out and {} were: one has another name now",
-        skipped.len(),
-        counts.filtered
-    );
-    Ok(())
 }
 
 /// The stand-in's lints, which `check` leaves out because they need a build of their own, and its tests.

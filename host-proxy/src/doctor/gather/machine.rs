@@ -81,7 +81,7 @@ pub fn disk(profile: &Profile, runs: bool) -> DiskFacts {
     let dir = path.ancestors().find(|dir| dir.is_dir());
     DiskFacts {
         limit: about.as_ref().map(std::fs::Metadata::len),
-        allocated: about.as_ref().map(files::allocated),
+        allocated: about.as_ref().and_then(|_| files::allocated(&path).ok()),
         free: dir.and_then(files::free_space),
         guest: runs
             .then(|| block_on(guest_info(profile)))

@@ -1,7 +1,7 @@
 //! Directories and files that nobody else may touch, and how much memory the host has. Called by `home`, `lock`, `disk`
 //! and everything that writes below the home.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
@@ -66,6 +66,25 @@ pub fn link(target: &Path, path: &Path) -> io::Result<()> {
     std::os::unix::fs::symlink(target, path)
 }
 
+/// Locks `file` if nobody has; whether that worked.
+pub fn try_lock(file: &File) -> io::Result<bool> {
+    match file.try_lock() {
+        Ok(()) => Ok(true),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+/// Locks `file`, however long that takes.
+pub fn lock(file: &File) -> io::Result<()> {
+    file.lock()
+}
+
+/// Whether an `error` of opening a lock's file may only mean that the file is on its way out: a removed one has no name here.
+pub fn may_be_going(_error: &io::Error) -> bool {
+    false
+}
+
 /// Whether `path` still names the open `file`.
 pub fn is_at(file: &File, path: &Path) -> bool {
     let identity = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
@@ -88,15 +107,20 @@ pub fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
+/// Lets `file` take only the room of what is written to it, which is so with every file here.
+pub fn make_sparse(_file: &File) -> io::Result<()> {
+    Ok(())
+}
+
 /// Whether `file` holds no data at all, only holes. `false` also where the file system cannot tell.
 pub fn is_hole(file: &File) -> bool {
     use rustix::fs::{SeekFrom, seek};
     seek(file, SeekFrom::Data(0)) == Err(rustix::io::Errno::NXIO)
 }
 
-/// Bytes that `file` really takes on its disk.
-pub fn allocated(file: &fs::Metadata) -> u64 {
-    file.blocks().saturating_mul(512)
+/// Bytes that the file at `path` really takes on its disk.
+pub fn allocated(path: &Path) -> io::Result<u64> {
+    Ok(fs::metadata(path)?.blocks().saturating_mul(512))
 }
 
 /// Bytes that this user may still write where `path` is.

@@ -2,7 +2,7 @@
 //! Called by `home`, `lock`, `disk` and everything that writes below the home.
 #![allow(unsafe_code)]
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::windows::ffi::OsStrExt;
 use std::path::Path;
@@ -12,6 +12,9 @@ use windows_sys::Win32::Storage::FileSystem::{CreateDirectoryW, GetDiskFreeSpace
 use windows_sys::Win32::System::SystemInformation::{GlobalMemoryStatusEx, MEMORYSTATUSEX};
 
 use super::security::Descriptor;
+
+pub use super::locks::{is_at, lock, may_be_going, remove_lock_file, try_lock};
+pub use super::sparse::{allocated, is_hole, make_sparse};
 
 /// Why a directory cannot be trusted.
 #[derive(Debug, PartialEq, Eq)]
@@ -75,27 +78,9 @@ pub fn link(_target: &Path, _path: &Path) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// Lock files keep their names here, see [`remove_lock_file`].
-pub fn is_at(_file: &File, _path: &Path) -> bool {
-    true
-}
-
-/// Stays: whether a handle and a name are the same file cannot be asked with the standard library.
-pub fn remove_lock_file(_file: &File, _path: &Path) {}
-
 /// NTFS journals its directories.
 pub fn sync_dir(_dir: &Path) -> io::Result<()> {
     Ok(())
-}
-
-/// Not asked of Windows yet: the guest looks for itself.
-pub fn is_hole(_file: &File) -> bool {
-    false
-}
-
-/// Bytes that `file` takes at most.
-pub fn allocated(file: &fs::Metadata) -> u64 {
-    file.len()
 }
 
 /// Bytes that this user may still write where `path` is, a directory.

@@ -47,3 +47,31 @@ fn reg(arguments: &[&str]) -> Result<String, AutostartError> {
     let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
     Err(AutostartError::Command { command: format!("reg {}", arguments.join(" ")), said })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::home::{Home, ProfileName};
+
+    #[test]
+    fn the_value_is_written_found_as_it_was_written_and_taken_away() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::at(dir.path()).unwrap();
+        // A profile that nobody has: this is the user's own key.
+        let profile = home.profile(ProfileName::new(&format!("test-{}", std::process::id())).unwrap());
+        let program = r"C:\Program Files\lighter & more\100%\lighter.exe".into();
+        let entry = Entry::new(program, &home, &profile, false);
+        assert_eq!(place(&entry).unwrap(), None);
+        assert!(!off(&entry).unwrap());
+        for boot in [false, true] {
+            let entry = Entry { boot, ..entry.clone() };
+            on(&entry).unwrap();
+            let name = run_key::name(&entry);
+            assert_eq!(place(&entry).unwrap(), Some(format!(r"{}\{name}", run_key::KEY)));
+            let printed = reg(&["query", run_key::KEY, "/v", &name]).unwrap();
+            assert_eq!(run_key::found(&printed), Some(run_key::command_line(&entry).unwrap().as_str()));
+        }
+        assert!(off(&entry).unwrap());
+        assert_eq!(place(&entry).unwrap(), None);
+    }
+}

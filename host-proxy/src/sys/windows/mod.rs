@@ -8,6 +8,8 @@ pub mod endpoint;
 pub mod files;
 /// What `doctor` looks at.
 pub mod host;
+/// Locks on files.
+mod locks;
 /// The Run key.
 pub mod login;
 /// Where names are resolved.
@@ -16,5 +18,7 @@ pub mod names;
 pub mod process;
 /// Who may use what is made here.
 mod security;
+/// Files with holes.
+mod sparse;
 /// Console size.
 pub mod terminal;
