@@ -48,9 +48,16 @@ fn create_dir(path: &Path, access: &Descriptor) -> io::Result<()> {
     if created == 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
+/// From so many characters on a plain path names no folder (`MAX_PATH` less a short file name), and the form is needed that
+/// nothing is looked up in.
+const LONG: usize = 248;
+
 /// As Windows takes it. No path has a zero in it; what is behind one would be left out.
 fn wide(path: &Path) -> Vec<u16> {
-    path.as_os_str().encode_wide().chain([0]).collect()
+    let plain: Vec<u16> = path.as_os_str().encode_wide().collect();
+    let drive = plain.get(1..3) == Some(&[u16::from(b':'), u16::from(b'\\')]);
+    let verbatim = if drive && plain.len() >= LONG { r"\\?\" } else { "" };
+    verbatim.encode_utf16().chain(plain).chain([0]).collect()
 }
 
 /// Looks at an existing directory.
