@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lighter_protocol::{Raise, Raised, Reply, Request, ports};
-use lighter_vmm::virtio::fs::events::Happening;
+use lighter_vmm::virtio::fs::events::{Happening, Happenings};
 use lighter_vmm::virtio::fs::{NativeFs, Server};
-use tokio::sync::mpsc::Receiver;
+use tokio::io::AsyncReadExt;
 
 use super::fault::chain;
 use crate::frames;
@@ -48,7 +48,7 @@ pub async fn keep(machine: &dyn Machine, server: Option<Arc<Server<NativeFs>>>) 
 async fn pass_on(
     machine: &dyn Machine,
     server: &Server<NativeFs>,
-    happenings: &mut Receiver<Happening>,
+    happenings: &mut Happenings,
 ) -> io::Result<std::convert::Infallible> {
     let mut agent = machine.dial(ports::CONTROL).await?;
     frames::write(&mut agent, &Request::Herald).await.map_err(io::Error::other)?;
@@ -57,13 +57,19 @@ async fn pass_on(
         other => return Err(io::Error::other(format!("the agent answered {other:?}"))),
     }
     loop {
-        let Some(first) = happenings.recv().await else { return pending().await };
+        let first = tokio::select! {
+            first = happenings.next() => first,
+            // It says nothing unasked: whatever comes here, it does not listen any more.
+            _ = agent.read_u8() => return Err(io::ErrorKind::UnexpectedEof.into()),
+        };
+        let Some(first) = first else { return pending().await };
         tokio::time::sleep(SETTLE).await;
-        let mut together = vec![first];
+        let (mut together, mut waiting) = (vec![first.0], vec![first.1]);
         while together.len() < TOGETHER
-            && let Ok(next) = happenings.try_recv()
+            && let Some((next, waits)) = happenings.next_now()
         {
             together.push(next);
+            waiting.push(waits);
         }
         for happening in settled(together) {
             let Some(raise) = server.arm(&happening) else { continue };
@@ -73,6 +79,8 @@ async fn pass_on(
                 tracing::debug!(?raise, errno, "A change in a folder made no event in the guest");
             }
         }
+        // Only now have all of them been told.
+        drop(waiting);
     }
 }
 

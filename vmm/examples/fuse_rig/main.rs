@@ -2,8 +2,10 @@
 //! guest's kernel. What the file system does can so be tried, measured and traced natively. Needs root; Linux only.
 //!
 //! ```text
-//! fuse_rig FOLDER MOUNTPOINT [ro] [threads=N]    shares FOLDER as MOUNTPOINT/share, until the mount is taken away
+//! fuse_rig FOLDER MOUNTPOINT [ro] [agent] [threads=N]    shares FOLDER as MOUNTPOINT/share, until the mount is taken away
 //! ```
+//! With `agent`, what happens in FOLDER is repeated in the mount by the agent's own code, as in a machine; without, nobody is told
+//! of it. Once the mount is gone it says how much was known, held and open, and how many requests came, by opcode.
 
 mod sys;
 

@@ -21,9 +21,9 @@ use crate::virtio::fs::Errno;
 use crate::virtio::fs::Name;
 use crate::virtio::fs::host::{
     Access, Allocation, Attributes, Change, Entry, HostFs, Identity, Kind, Maker, Rename, Seek, Setting, Space, Time,
-    Watching,
 };
 use crate::virtio::fs::ownership::Remembered;
+use crate::virtio::fs::watching::Watching;
 
 type Outcome<T> = Result<T, Errno>;
 

@@ -12,7 +12,11 @@
 
 pub(super) mod echo;
 pub(super) mod own;
+mod trust;
 pub(super) mod watch;
+
+pub use trust::Waiting;
+pub use watch::Happenings;
 
 use super::host::Kind;
 

@@ -2,8 +2,9 @@
 
 use vm_memory::VolatileSlice;
 
+use super::lifetimes::BRIEF;
 use super::names::maker;
-use super::{Answer, LIFETIME, Outcome, Server, done};
+use super::{Answer, Outcome, Server, done};
 use crate::virtio::fs::errno::Errno;
 use crate::virtio::fs::fuse::numbers::{MAX_WRITE, open};
 use crate::virtio::fs::fuse::reply::{Found, Payload};
@@ -22,7 +23,7 @@ impl<H: HostFs> Server<H> {
             self.host.change(&place.held, None, &Change { drop_set_id: true, ..Change::default() })?;
         }
         if access.truncate {
-            self.did_node(node);
+            self.did_to_content(node);
         }
         let file = self.host.open(&place.held, access)?;
         let handle = self.files.add(node, file)?;
@@ -31,16 +32,16 @@ impl<H: HostFs> Server<H> {
 
     pub(super) fn create(&self, header: &Header, name: Name, flags: u32, mode: u32, drop_set_id: bool) -> Outcome {
         let (access, place) = (access(flags), self.hold_to_change(header.node)?);
-        self.did_entry(place.id, name);
+        self.did_make(place.id, name);
         let (mut attributes, file) = self.host.create(&place.held, name, access, maker(header, mode))?;
         if drop_set_id && access.truncate && attributes.mode & 0o6000 != 0 {
             let held = self.host.hold(&place.held, name)?;
             attributes = self.host.change(&held, Some(&file), &Change { drop_set_id: true, ..Change::default() })?;
         }
-        self.did_entry(place.id, name);
+        self.did_make(place.id, name);
         let node = self.tell(&place, name, &attributes);
         let handle = self.opened(node, file)?;
-        let found = Found { node, shown: Some(self.shown(&attributes)), lifetime: LIFETIME };
+        let found = Found { node, shown: Some(self.shown(&attributes)), lifetimes: BRIEF };
         Ok(Answer::Payload(Payload::entry(found).and_open(handle, kernel_may(access))))
     }
 
@@ -52,7 +53,7 @@ impl<H: HostFs> Server<H> {
         let node = self.tell(&place, unnamed, &attributes);
         self.nodes().pin(node, held);
         let handle = self.opened(node, file)?;
-        let found = Found { node, shown: Some(self.shown(&attributes)), lifetime: LIFETIME };
+        let found = Found { node, shown: Some(self.shown(&attributes)), lifetimes: BRIEF };
         Ok(Answer::Payload(Payload::entry(found).and_open(handle, kernel_may(access))))
     }
 
@@ -84,7 +85,7 @@ impl<H: HostFs> Server<H> {
             let place = self.hold_to_change(node)?;
             self.host.change(&place.held, None, &Change { drop_set_id: true, ..Change::default() })?;
         }
-        self.did_node(node);
+        self.did_to_content(node);
         let written = self.host.write(&file, what.offset, &parts)?;
         // Not more than was asked.
         Ok(Answer::Payload(Payload::size(written as u32)))

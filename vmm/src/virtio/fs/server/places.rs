@@ -2,7 +2,8 @@
 
 use std::sync::{Arc, MutexGuard, PoisonError};
 
-use super::{LIFETIME, Server};
+use super::Server;
+use super::lifetimes::BRIEF;
 use crate::virtio::fs::errno::Errno;
 use crate::virtio::fs::fuse::reply::{Found, Payload, Shown};
 use crate::virtio::fs::host::{Attributes, HostFs, Identity, Kind};
@@ -95,17 +96,31 @@ impl<H: HostFs> Server<H> {
         new.into_iter().for_each(|folder| watch.begin(folder));
     }
 
-    /// The guest itself did something to this entry.
+    /// The guest itself removed or renamed this entry.
     pub(in crate::virtio::fs) fn did_entry(&self, folder: u64, name: Name) {
         if let Some(watch) = self.watch.get() {
             watch.own.entry(folder, name.bytes());
         }
     }
 
-    /// The guest itself changed this node.
-    pub(in crate::virtio::fs) fn did_node(&self, node: u64) {
+    /// The guest itself made this entry.
+    pub(in crate::virtio::fs) fn did_make(&self, folder: u64, name: Name) {
         if let Some(watch) = self.watch.get() {
-            watch.own.node(node);
+            watch.own.made(folder, name.bytes());
+        }
+    }
+
+    /// The guest itself changed this node's content.
+    pub(in crate::virtio::fs) fn did_to_content(&self, node: u64) {
+        if let Some(watch) = self.watch.get() {
+            watch.own.content(node);
+        }
+    }
+
+    /// The guest itself changed this node's attributes.
+    pub(in crate::virtio::fs) fn did_to_attributes(&self, node: u64) {
+        if let Some(watch) = self.watch.get() {
+            watch.own.attributes(node);
         }
     }
 
@@ -113,10 +128,10 @@ impl<H: HostFs> Server<H> {
         &self.host
     }
 
-    /// As an answer.
+    /// What the guest has just made, as an answer.
     pub(in crate::virtio::fs) fn entry(&self, folder: &Place<H::Node>, name: Name, attributes: &Attributes) -> Payload {
         let node = self.tell(folder, name, attributes);
-        Payload::entry(Found { node, shown: Some(self.shown(attributes)), lifetime: LIFETIME })
+        Payload::entry(Found { node, shown: Some(self.shown(attributes)), lifetimes: BRIEF })
     }
 
     pub(in crate::virtio::fs) fn shown<'a>(&self, attributes: &'a Attributes) -> Shown<'a> {
