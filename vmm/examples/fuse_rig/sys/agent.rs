@@ -27,8 +27,9 @@ async fn repeat(server: &Weak<Server<NativeFs>>, mut happenings: Happenings, mou
         let root = rustix::fs::open(mountpoint, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
         let done = root.and_then(|root| lighter_agent::echo::repeat(&root, &raise));
         server.disarm();
-        if let Err(error) = done {
-            println!("{raise:?}: {error}");
+        match done {
+            Ok(()) => println!("told {raise:?}"),
+            Err(error) => println!("not told: {error}: {raise:?}"),
         }
     }
 }

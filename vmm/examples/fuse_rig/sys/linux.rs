@@ -43,6 +43,12 @@ pub fn run(words: &[String]) -> Result<(), Box<dyn Error>> {
     if options.iter().any(|option| option == "agent") {
         super::agent::play(&server, mountpoint)?;
     }
+    if options.iter().any(|option| option == "counts") {
+        let server = Arc::clone(&server);
+        std::thread::spawn(move || {
+            std::io::stdin().lines().for_each(|_| println!("counts {:?}", server.served()));
+        });
+    }
     println!("mounted");
     serve(&server, &device)?;
     for other in others {
