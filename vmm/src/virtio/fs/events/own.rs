@@ -15,7 +15,7 @@ use crate::virtio::fs::watching::Sight;
 /// How long the host's report may take.
 const WINDOW: Duration = Duration::from_millis(100);
 /// How long what the guest did makes a difference: until nothing counts as its own any more, with as much to spare.
-const LATELY: Duration = Duration::from_millis(200);
+pub const LATELY: Duration = Duration::from_millis(200);
 /// Acts remembered before old ones are looked for.
 const MANY: usize = 4096;
 

@@ -12,11 +12,12 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc as channel;
 
+use super::doubts::{Doubt, Doubts};
 use super::own::Own;
 use super::trust::{Trust, Waiting};
 use super::{At, Happening};
 use crate::virtio::fs::errno::Errno;
-use crate::virtio::fs::host::{HostFs, Kind};
+use crate::virtio::fs::host::{Attributes, HostFs, Kind};
 use crate::virtio::fs::name::Name;
 use crate::virtio::fs::server::Server;
 use crate::virtio::fs::watching::{Begun, News, Seen, Sight, Watching};
@@ -32,6 +33,8 @@ const MOST: usize = 16_384;
 pub struct Watch<N> {
     /// What the guest did itself.
     pub own: Own,
+    /// Names that it has just given.
+    pub doubts: Doubts,
     /// Whether what happens is told in time.
     pub trust: Arc<Trust>,
     watching: Box<dyn Watching<N>>,
@@ -167,6 +170,7 @@ pub fn start<H: HostFs>(server: &Arc<Server<H>>) -> io::Result<Option<Started<H:
     let trust = Arc::new(Trust::default());
     let watch = Arc::new(Watch {
         own: Own::default(),
+        doubts: Doubts::default(),
         trust: Arc::clone(&trust),
         watching,
         wishes,
@@ -210,7 +214,9 @@ fn read<H: HostFs>(server: &Weak<Server<H>>, watch: &Watch<H::Node>, happened: &
 fn read_on<H: HostFs>(server: &Weak<Server<H>>, watch: &Watch<H::Node>, happened: &Teller) {
     let (mut lost, mut missing, mut moved): (u64, u64, _) = (0, 0, None);
     // The second half of a renaming follows the first at once, but not always in the same read.
-    while let Ok(News { seen, lost: missed }) = watch.watching.next(moved.as_ref().map(|_| HALVES)) {
+    loop {
+        let most = moved.as_ref().map(|_| HALVES).or_else(|| watch.doubts.next(Instant::now()));
+        let Ok(News { seen, lost: missed }) = watch.watching.next(most) else { return };
         let now = Instant::now();
         if missed {
             watch.trust.lost(now);
@@ -220,7 +226,8 @@ fn read_on<H: HostFs>(server: &Weak<Server<H>>, watch: &Watch<H::Node>, happened
             }
         }
         let Some(server) = server.upgrade().filter(|_| !watch.over.load(Ordering::Acquire)) else { return };
-        for happening in others(&server, watch, seen, &mut moved) {
+        let doubted = watch.doubts.due(now).into_iter().flat_map(|(at, doubt)| not_there(&server, watch, at, doubt));
+        for happening in others(&server, watch, seen, &mut moved).into_iter().chain(doubted) {
             if happened.is_closed() {
                 return;
             }
@@ -233,6 +240,21 @@ fn read_on<H: HostFs>(server: &Weak<Server<H>>, watch: &Watch<H::Node>, happened
             }
         }
     }
+}
+
+/// What became of a name that the guest has given, if it is not what the guest put there.
+fn not_there<H: HostFs>(server: &Server<H>, watch: &Watch<H::Node>, at: At, doubt: Doubt) -> Vec<Happening> {
+    let there = match server.attributes_at(&at) {
+        Ok(there) if there.identity == doubt.identity => return Vec::new(),
+        Ok(there) => Some(Happening::Made(at.clone(), there.kind)),
+        Err(Errno::NOENT) => None,
+        Err(_) => return Vec::new(),
+    };
+    // It may be the guest that has just taken it away.
+    if watch.own.lately(&at, Instant::now()) {
+        return Vec::new();
+    }
+    [Happening::Removed(at, doubt.kind)].into_iter().chain(there).collect()
 }
 
 /// The first half of a renaming: its number, what was renamed, and what that is.
@@ -253,6 +275,9 @@ fn others<H: HostFs>(
         let kind = if is_folder { Kind::Folder } else { Kind::File };
         if watch.own.is_entry(&at, sight) {
             continue;
+        }
+        if !matches!(sight, Sight::Content | Sight::Attributes) {
+            watch.doubts.settle(&at);
         }
         match sight {
             Sight::Made => happenings.push(Happening::Made(at, kind)),
@@ -297,8 +322,13 @@ impl<H: HostFs> Server<H> {
 
     /// What is there now; and the guest's node for it, if it knows one.
     fn there(&self, at: &At) -> Option<Option<u64>> {
-        let (folder, name) = (self.place(at.folder).ok()?, Name::new(&at.name).ok()?);
-        let identity = self.see(&folder.held, name).ok()?.identity;
-        Some(self.nodes().known_as(identity, &folder.share))
+        let identity = self.attributes_at(at).ok()?.identity;
+        let nodes = self.nodes();
+        let share = nodes.share(at.folder).ok()?;
+        Some(nodes.known_as(identity, &share))
+    }
+
+    fn attributes_at(&self, at: &At) -> Result<Attributes, Errno> {
+        self.see(&self.place(at.folder)?.held, Name::new(&at.name)?)
     }
 }

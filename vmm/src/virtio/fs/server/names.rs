@@ -133,11 +133,21 @@ impl<H: HostFs> Server<H> {
         let moved = self.see(&source.held, from.1)?;
         let doomed = (how == Rename::Replace).then(|| self.hold_doomed(&target, to.1)).flatten();
         let exchanged = (how == Rename::Exchange).then(|| self.see(&target.held, to.1)).transpose()?;
-        self.did_entry(source.id, from.1);
-        self.did_entry(target.id, to.1);
-        self.host.rename((&source.held, from.1), (&target.held, to.1), how)?;
-        self.did_entry(source.id, from.1);
-        self.did_entry(target.id, to.1);
+        let did = || {
+            match &exchanged {
+                Some(other) => self.did_name(source.id, from.1, other),
+                None => self.did_entry(source.id, from.1),
+            }
+            self.did_name(target.id, to.1, &moved);
+        };
+        // Before as well: the host may report it before it returns.
+        did();
+        if let Err(error) = self.host.rename((&source.held, from.1), (&target.held, to.1), how) {
+            self.did_entry(source.id, from.1);
+            self.did_entry(target.id, to.1);
+            return Err(error);
+        }
+        did();
         let mut nodes = self.nodes();
         if let Some((node, held)) = doomed {
             nodes.pin(node, held);

@@ -1,10 +1,13 @@
 //! From the numbers that the guest names to what lies on the host, and back: nodes held, found again, and told of.
 
 use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use super::Server;
 use super::lifetimes::BRIEF;
 use crate::virtio::fs::errno::Errno;
+use crate::virtio::fs::events::At;
+use crate::virtio::fs::events::doubts::Doubt;
 use crate::virtio::fs::fuse::reply::{Found, Payload, Shown};
 use crate::virtio::fs::host::{Attributes, HostFs, Identity, Kind};
 use crate::virtio::fs::name::Name;
@@ -100,6 +103,16 @@ impl<H: HostFs> Server<H> {
     pub(in crate::virtio::fs) fn did_entry(&self, folder: u64, name: Name) {
         if let Some(watch) = self.watch.get() {
             watch.own.entry(folder, name.bytes());
+            watch.doubts.settle(&At { folder, name: name.bytes().to_vec() });
+        }
+    }
+
+    /// The guest itself gives this name to what was found under another one, and is about to believe for long that it has it.
+    pub(in crate::virtio::fs) fn did_name(&self, folder: u64, name: Name, named: &Attributes) {
+        if let Some(watch) = self.watch.get() {
+            let doubt = Doubt { identity: named.identity, kind: named.kind, when: Instant::now() };
+            watch.own.entry(folder, name.bytes());
+            watch.doubts.add(At { folder, name: name.bytes().to_vec() }, doubt);
         }
     }
 
@@ -107,6 +120,7 @@ impl<H: HostFs> Server<H> {
     pub(in crate::virtio::fs) fn did_make(&self, folder: u64, name: Name) {
         if let Some(watch) = self.watch.get() {
             watch.own.made(folder, name.bytes());
+            watch.doubts.settle(&At { folder, name: name.bytes().to_vec() });
         }
     }
 

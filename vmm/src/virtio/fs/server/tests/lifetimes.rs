@@ -122,3 +122,37 @@ fn what_lost_its_name_is_believed_for_a_short_time() {
     assert_eq!(world.look_up(folder, "file"), file);
     assert_eq!(attributes(&world, file), LONG);
 }
+
+#[test]
+fn a_name_that_the_guest_gave_and_the_host_took_away_at_once_is_told() {
+    let Some((world, mut happenings, folder)) = told_world() else { return };
+    let until = Instant::now() + Duration::from_secs(20);
+    let wait = || {
+        assert!(Instant::now() < until, "it takes too long");
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    let mut next = || {
+        loop {
+            match happenings.next_now() {
+                Some((happening, _)) => return happening,
+                None => wait(),
+            }
+        }
+    };
+    let rename = |from: &str, to: &str| {
+        let rename = Operation::Rename { name: name(from), new_folder: folder, new_name: name(to), flags: 0 };
+        assert!(matches!(world.ask(folder, &rename), Answer::Payload(_)), "{from}");
+    };
+    // What is left as it is is not told, after somebody has looked.
+    rename("file", "mine");
+    let watch = world.server.watch.get().unwrap();
+    while watch.doubts.next(Instant::now()).is_some() {
+        wait();
+    }
+    let at = |entry: &str| At { folder, name: entry.as_bytes().to_vec() };
+    fs::create_dir(world.path("last")).unwrap();
+    assert_eq!(next(), Happening::Made(at("last"), Kind::Folder));
+    rename("mine", "taken");
+    fs::remove_file(world.path("taken")).unwrap();
+    assert_eq!(next(), Happening::Removed(at("taken"), Kind::File));
+}
