@@ -5,10 +5,9 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
-use rustix::fs::fstatfs;
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
 
-use super::{Node, Outcome, errno};
+use super::{Node, Outcome, errno, kinds};
 use crate::virtio::fs::watching::{Begun, News, Seen, Sight, Watching};
 
 /// What is reported. Of what is opened and read nobody needs to hear.
@@ -40,7 +39,7 @@ impl Inotify {
 
 impl Watching<Node> for Inotify {
     fn add(&self, folder: &Node) -> Outcome<Begun> {
-        let all = fstatfs(&folder.0).is_ok_and(|space| reports_all(space.f_type as u32));
+        let all = kinds::reports_all(kinds::of(&folder.0));
         // The kernel's numbers are positive.
         let watch = inotify::add_watch(&self.queue, folder.path(), WANTED).map_err(errno)? as u64;
         Ok(Begun { watch, all })
@@ -112,46 +111,9 @@ fn sight(events: ReadFlags, cookie: u32) -> Option<Sight> {
     }
 }
 
-/// Whether `inotify` tells of everything that happens on a file system of this kind (`f_type` of `statfs`, whose numbers are in
-/// `include/uapi/linux/magic.h` and the file systems' own sources). It does where every change goes through this kernel: not
-/// where another computer or another process has the files, and nobody knows of kinds that are not listed here.
-pub(super) fn reports_all(kind: u32) -> bool {
-    const EXT: u32 = 0xef53;
-    const XFS: u32 = 0x5846_5342;
-    const BTRFS: u32 = 0x9123_683e;
-    const TMPFS: u32 = 0x0102_1994;
-    const F2FS: u32 = 0xf2f5_2010;
-    const OVERLAYFS: u32 = 0x794c_7630;
-    const BCACHEFS: u32 = 0xca45_1a4e;
-    const ZFS: u32 = 0x2fc1_2fc1;
-    matches!(kind, EXT | XFS | BTRFS | TMPFS | F2FS | OVERLAYFS | BCACHEFS | ZFS)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn files_that_others_can_change_behind_the_kernels_back_are_not_reported_dependably() {
-        // NFS, CIFS, SMB2, FUSE, 9p, vboxsf, Ceph, AFS, GFS2, OCFS2, ecryptfs, and nothing.
-        let others = [
-            0x6969,
-            0xff53_4d42,
-            0xfe53_4d42,
-            0x6573_5546,
-            0x0102_1997,
-            0x786f_4256,
-            0x00c3_6400,
-            0x5346_414f,
-            0x0116_1970,
-            0x7461_636f,
-            0xf15f,
-            0,
-        ];
-        assert_eq!(others.map(reports_all), [false; 12]);
-        let local = [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994, 0xf2f5_2010, 0x794c_7630, 0xca45_1a4e, 0x2fc1_2fc1];
-        assert_eq!(local.map(reports_all), [true; 8]);
-    }
 
     #[test]
     fn reports_that_the_host_had_no_room_for_are_told_as_lost() {

@@ -317,6 +317,8 @@ pub trait HostFs: Send + Sync + 'static {
     fn write(&self, file: &Self::File, offset: u64, parts: &[VolatileSlice]) -> Result<usize, Errno>;
     /// Returns when the file (its content and length only, if `data_only`) is durable.
     fn sync(&self, file: &Self::File, data_only: bool) -> Result<(), Errno>;
+    /// Whether closing the file says nothing that writing to it did not say, so that [`flush`](Self::flush) has nothing to do.
+    fn closes_silently(&self, file: &Self::File) -> bool;
     /// Someone closed the file: what its file system holds back until then is said now.
     fn flush(&self, file: &Self::File) -> Result<(), Errno>;
     /// Reserves, punches, zeroes a range.
