@@ -104,6 +104,11 @@ impl<N> Nodes<N> {
         }
     }
 
+    /// The same with nothing known: no number that was ever given stands for anything in it, whoever still comes with one.
+    pub fn anew(&self) -> Self {
+        Self { next: self.next, noting: self.noting, ..Self::new(self.limit) }
+    }
+
     /// Which share a node lies in.
     pub fn share(&self, node: u64) -> Result<Arc<Share<N>>, Errno> {
         let share = &self.known.get(&node).ok_or(Errno::STALE)?.share;

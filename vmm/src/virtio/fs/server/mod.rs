@@ -91,7 +91,6 @@ pub struct Server<H: HostFs> {
     unopened: AtomicBool,
     streams: Mutex<folders::Streams<H>>,
     devices: Mutex<Vec<u64>>,
-    limits: Limits,
     greeted: AtomicBool,
     /// Set once changes on the host are watched for.
     watch: OnceLock<Arc<Watch<H::Node>>>,
@@ -115,7 +114,6 @@ impl<H: HostFs> Server<H> {
             unopened: AtomicBool::new(false),
             streams: Mutex::default(),
             devices: Mutex::default(),
-            limits,
             greeted: AtomicBool::new(false),
             watch: OnceLock::new(),
             herald: AtomicU32::new(0),
@@ -159,11 +157,10 @@ impl<H: HostFs> Server<H> {
         if let Some(watch) = self.watch.get() {
             self.nodes().all_folders().into_iter().for_each(|folder| watch.end(folder));
         }
-        let mut fresh = Nodes::new(self.limits.held);
-        if self.watch.get().is_some() {
-            fresh.note_folders();
-        }
-        let before = std::mem::replace(&mut *self.nodes(), fresh);
+        let mut nodes = self.nodes();
+        let fresh = nodes.anew();
+        let before = std::mem::replace(&mut *nodes, fresh);
+        drop(nodes);
         drop(before);
     }
 
