@@ -30,7 +30,7 @@ use crate::virtio::fs::name::Name;
 const SHORT: Duration = Duration::from_secs(1);
 /// For what is: in time for what a person does twice in a row, and also how long what no report tells can go unseen. That is
 /// what is written through a mapping of a file into memory, or by a name that the file got in another folder after the
-/// answer, or where a file system is mounted over a folder; and what happens in the moments in which reports are lost or the
+/// answer, or where something is mounted over it; and what happens in the moments in which reports are lost or the
 /// agent does not answer.
 const LONG: Duration = Duration::from_secs(10);
 
