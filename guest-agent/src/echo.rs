@@ -8,7 +8,9 @@
 //!   content   ─► open for writing, write a byte, close
 //!   attributes ─► chmod
 //! ```
-//! To renew is to list the folder: the host answers with nothing but the entry in question, and how long to believe it.
+//! To renew is to list the folder: the host answers with nothing but the entry in question, and that it is not to be believed.
+//! What the kernel refuses makes no event (a file that runs as a program is not opened for writing), but then it is at least asked for
+//! anew.
 
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
@@ -44,13 +46,34 @@ pub fn serve(frames: &mut Frames) -> Result<(), FrameError> {
         if root.is_none() {
             root = rustix::fs::open(FOLDERS, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok();
         }
-        let done = root.as_ref().map_or(Err(Errno::NOENT), |root| echo(root, &raise));
+        let done = root.as_ref().map_or(Err(Errno::NOENT), |root| repeat(root, &raise));
         frames.send(&Raised { errno: done.err().map(Errno::raw_os_error) }, deadline())?;
     }
 }
 
 fn deadline() -> Instant {
     Instant::now() + PATIENCE
+}
+
+/// Does once more what somebody did on the host, below `root`, where its folders are.
+///
+/// # Errors
+/// What the kernel said, so that there was no event.
+pub fn repeat(root: &OwnedFd, raise: &Raise) -> Outcome<()> {
+    // Why it could not be asked anew either says nothing beside that.
+    echo(root, raise).inspect_err(|_| _ = ask_anew(root, raise))
+}
+
+fn ask_anew(root: &OwnedFd, raise: &Raise) -> Outcome<()> {
+    match raise {
+        Raise::Made { at, .. } | Raise::Removed { at, .. } | Raise::Renamed { from: at, .. } => {
+            renew(&folder(root, at)?)
+        }
+        Raise::Content { at } | Raise::Attributes { at } => {
+            let now = AtFlags::SYMLINK_NOFOLLOW | AtFlags::STATX_FORCE_SYNC;
+            rustix::fs::statx(folder(root, at)?, name(at)?, now, rustix::fs::StatxFlags::MTIME).map(drop)
+        }
+    }
 }
 
 fn echo(root: &OwnedFd, raise: &Raise) -> Outcome<()> {

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lighter_protocol::{Raise, Raised, Reply, Request, ports};
-use lighter_vmm::virtio::fs::events::Happening;
+use lighter_vmm::virtio::fs::events::{Happening, Happenings, Waiting};
 use lighter_vmm::virtio::fs::{NativeFs, Server};
-use tokio::sync::mpsc::Receiver;
+use tokio::io::AsyncReadExt;
 
 use super::fault::chain;
 use crate::frames;
@@ -37,18 +37,28 @@ pub async fn keep(machine: &dyn Machine, server: Option<Arc<Server<NativeFs>>>) 
             return pending().await;
         }
     };
+    let mut rest = Rest::default();
     loop {
-        let Err(error) = pass_on(machine, &server, &mut happenings).await;
+        let Err(error) = pass_on(machine, &server, &mut happenings, &mut rest).await;
         server.herald(0);
         tracing::debug!(error = chain(&error), "The agent takes no changes of folders; trying again");
         tokio::time::sleep(PAUSE).await;
     }
 }
 
+/// Changes that are being told, also by the agent that comes after one that hung up; what was just told when it did is lost.
+#[derive(Default)]
+struct Rest {
+    happenings: VecDeque<Happening>,
+    /// All of them wait until the last one is told.
+    waiting: Vec<Waiting>,
+}
+
 async fn pass_on(
     machine: &dyn Machine,
     server: &Server<NativeFs>,
-    happenings: &mut Receiver<Happening>,
+    happenings: &mut Happenings,
+    rest: &mut Rest,
 ) -> io::Result<std::convert::Infallible> {
     let mut agent = machine.dial(ports::CONTROL).await?;
     frames::write(&mut agent, &Request::Herald).await.map_err(io::Error::other)?;
@@ -57,15 +67,7 @@ async fn pass_on(
         other => return Err(io::Error::other(format!("the agent answered {other:?}"))),
     }
     loop {
-        let Some(first) = happenings.recv().await else { return pending().await };
-        tokio::time::sleep(SETTLE).await;
-        let mut together = vec![first];
-        while together.len() < TOGETHER
-            && let Ok(next) = happenings.try_recv()
-        {
-            together.push(next);
-        }
-        for happening in settled(together) {
+        while let Some(happening) = rest.happenings.pop_front() {
             let Some(raise) = server.arm(&happening) else { continue };
             let done = tell(&mut agent, &raise).await;
             server.disarm();
@@ -73,6 +75,23 @@ async fn pass_on(
                 tracing::debug!(?raise, errno, "A change in a folder made no event in the guest");
             }
         }
+        rest.waiting.clear();
+        let first = tokio::select! {
+            first = happenings.next() => first,
+            // It says nothing unasked: whatever comes here, it does not listen any more.
+            _ = agent.read_u8() => return Err(io::ErrorKind::UnexpectedEof.into()),
+        };
+        let Some((first, waits)) = first else { return pending().await };
+        rest.waiting.push(waits);
+        tokio::time::sleep(SETTLE).await;
+        let mut together = vec![first];
+        while together.len() < TOGETHER
+            && let Some((next, waits)) = happenings.next_now()
+        {
+            together.push(next);
+            rest.waiting.push(waits);
+        }
+        rest.happenings = settled(together);
     }
 }
 
@@ -88,7 +107,7 @@ async fn timely<T>(answer: impl Future<Output = Result<T, frames::FrameError>>) 
 
 /// Changes without those that the next one of the same kind says as well: a file that is written to in a thousand pieces has
 /// other content once.
-fn settled(together: Vec<Happening>) -> Vec<Happening> {
+fn settled(together: Vec<Happening>) -> VecDeque<Happening> {
     let mut kept: VecDeque<Happening> = VecDeque::with_capacity(together.len());
     for happening in together.into_iter().rev() {
         let repeats = match &happening {
@@ -101,7 +120,7 @@ fn settled(together: Vec<Happening>) -> Vec<Happening> {
             kept.push_front(happening);
         }
     }
-    kept.into()
+    kept
 }
 
 /// Whether it changes what this name stands for.

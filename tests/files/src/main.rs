@@ -4,6 +4,7 @@
 
 mod case;
 mod cases;
+mod edits;
 mod scene;
 mod stress;
 mod sys;
@@ -15,6 +16,7 @@ use crate::case::Wrong;
 
 const USAGE: &str = "usage: lighter-files posix DIR [WORD…]     cases whose names contain a word, or all
        lighter-files stress DIR --seconds N --seed S
+       lighter-files edits DIR MOUNT FILE     edits in DIR, each seen in MOUNT once a line of FILE tells of it
        lighter-files list";
 /// For one case, however slow the machine under it is.
 const DEADLINE: Duration = Duration::from_secs(120);
@@ -28,6 +30,7 @@ fn main() -> ExitCode {
             Ok(true)
         }
         ["posix", folder, ref words @ ..] => posix(folder, words),
+        ["edits", folder, mount, lines] => edits::run(folder, mount, lines),
         ["stress", folder, "--seconds", seconds, "--seed", seed] => match (seconds.parse(), seed.parse()) {
             (Ok(seconds), Ok(seed)) => stress::run(folder, Duration::from_secs(seconds), seed),
             _ => Err(Wrong::new(USAGE)),

@@ -9,14 +9,17 @@ use std::process::Command;
 
 /// Mounts in a mount namespace of its own, which ends with it, so that nothing is left on the host whatever goes wrong.
 const MOUNTED: &str = r#"
-"$1" "$2" "$3" > /dev/null &
+"$1" "$2" "$3" $6 > "$5" &
 turns=0
 until mountpoint -q "$3"; do
     turns=$((turns + 1))
     [ $turns -lt 600 ] || exit 3
     sleep 0.05
 done
-"$4" posix "$3/share"
+case "$6" in
+agent) "$4" edits "$2" "$3/share" "$5" ;;
+*) "$4" posix "$3/share" ;;
+esac
 outcome=$?
 umount "$3" && wait
 exit $outcome
@@ -37,6 +40,7 @@ fn f2_f6_f7_f8_f11_the_mounted_folder_does_what_posix_says() {
     let (tried, excused) = outcome(Command::new(judge).arg("posix").arg(&plain));
     let mut unshare = Command::new("unshare");
     unshare.args(["--mount", "sh", "-c", MOUNTED, "sh"]).arg(rig(judge)).args([&host, &mount]).arg(judge);
+    unshare.args(["/dev/null", ""]);
     let (tried_mounted, failed) = outcome(&mut unshare);
     // Nothing but empty folders, unless a case failed in the middle.
     let _ = std::fs::remove_dir_all(&place);
@@ -45,6 +49,28 @@ fn f2_f6_f7_f8_f11_the_mounted_folder_does_what_posix_says() {
     assert!(wrong.is_empty(), "these hold on the host's file system only: {wrong:#?}");
     // A file system that is itself no judge of much would excuse all.
     assert!(excused.len() * 10 < tried, "too much does not hold on the host's file system either: {excused:#?}");
+}
+
+#[test]
+fn an_edit_that_was_told_is_seen_at_once_though_all_was_known_for_long() {
+    if let Err(why) = can_mount() {
+        eprintln!("SKIPPED: the mounted folder: {why}");
+        return;
+    }
+    let judge = Path::new(env!("CARGO_BIN_EXE_lighter-files"));
+    let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("edits-{}", std::process::id()));
+    let [host, mount, lines] = ["host", "mount", "lines"].map(|name| place.join(name));
+    for folder in [&host, &mount] {
+        std::fs::create_dir_all(folder).expect("a folder is made");
+    }
+    let mut unshare = Command::new("unshare");
+    unshare.args(["--mount", "sh", "-c", MOUNTED, "sh"]).arg(rig(judge)).args([&host, &mount]).arg(judge);
+    unshare.arg(&lines).arg("agent");
+    let (tried, failed) = outcome(&mut unshare);
+    let told = std::fs::read_to_string(&lines).unwrap_or_default();
+    std::fs::remove_dir_all(&place).expect("only what was made here");
+    assert!(failed.is_empty(), "{failed:#?}, and told was: {told}");
+    assert_eq!(tried, 10, "told was: {told}");
 }
 
 fn can_mount() -> Result<(), String> {

@@ -2,8 +2,11 @@
 //! guest's kernel. What the file system does can so be tried, measured and traced natively. Needs root; Linux only.
 //!
 //! ```text
-//! fuse_rig FOLDER MOUNTPOINT [ro] [threads=N]    shares FOLDER as MOUNTPOINT/share, until the mount is taken away
+//! fuse_rig FOLDER MOUNTPOINT [ro] [agent] [counts] [threads=N]    shares FOLDER as MOUNTPOINT/share, until the mount is taken away
 //! ```
+//! With `agent`, what happens in FOLDER is repeated in the mount by the agent's own code, as in a machine, and `told …` is said of
+//! each; without, nobody is told of it. With `counts`, each line of its standard input is answered by how many requests came so
+//! far, by opcode. Once the mount is gone it says how much was known, held and open, and the same counts.
 
 mod sys;
 

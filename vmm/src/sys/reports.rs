@@ -18,7 +18,7 @@ use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 
 use crate::virtio::fs::Errno;
 use crate::virtio::fs::foreign::{Report, Watched};
-use crate::virtio::fs::host::{Seen, Watching};
+use crate::virtio::fs::watching::{Begun, News, Seen, Watching};
 
 /// Reports taken at once.
 const MOST: usize = 512;
@@ -83,11 +83,14 @@ impl<N> Reports<N> {
         })
     }
 
-    fn take(&self, said: Said, seen: &mut Vec<Seen>) {
+    fn take(&self, said: Said, news: &mut News) {
         match said {
             Said::Wake => {}
-            Said::Changed(Ok(event)) => self.take_event(&event, seen),
-            Said::Changed(Err(error)) => tracing::debug!(%error, "Reports of changes were lost"),
+            Said::Changed(Ok(event)) => self.take_event(&event, &mut news.seen),
+            Said::Changed(Err(error)) => {
+                tracing::debug!(%error, "Reports of changes were lost");
+                news.lost = true;
+            }
         }
     }
 
@@ -132,7 +135,7 @@ fn reports(event: &Event) -> Vec<(Report, &Path)> {
 }
 
 impl<N> Watching<N> for Reports<N> {
-    fn add(&self, folder: &N) -> Result<u64, Errno> {
+    fn add(&self, folder: &N) -> Result<Begun, Errno> {
         let path = (self.names.path)(folder)?;
         let root = self.roots.above(&path).ok_or(Errno::STALE)?;
         let mut watcher = lock(&self.watcher);
@@ -144,29 +147,30 @@ impl<N> Watching<N> for Reports<N> {
             watcher.1.push(root);
         }
         drop(watcher);
-        Ok(lock(&self.watched).add(path))
+        // How much these systems leave out was not seen yet.
+        Ok(Begun { watch: lock(&self.watched).add(path), all: false })
     }
 
     fn remove(&self, watch: u64) {
         lock(&self.watched).remove(watch);
     }
 
-    fn next(&self, most: Option<Duration>) -> Result<Vec<Seen>, Errno> {
+    fn next(&self, most: Option<Duration>) -> Result<News, Errno> {
         let said = lock(&self.said);
         let first = match most {
             None => said.recv().map_err(|_| Errno::IO)?,
             Some(most) => match said.recv_timeout(most) {
                 Ok(first) => first,
-                Err(RecvTimeoutError::Timeout) => return Ok(Vec::new()),
+                Err(RecvTimeoutError::Timeout) => return Ok(News::default()),
                 Err(RecvTimeoutError::Disconnected) => return Err(Errno::IO),
             },
         };
-        let mut seen = Vec::new();
-        self.take(first, &mut seen);
+        let mut news = News::default();
+        self.take(first, &mut news);
         for more in said.try_iter().take(MOST) {
-            self.take(more, &mut seen);
+            self.take(more, &mut news);
         }
-        Ok(seen)
+        Ok(news)
     }
 
     fn wake(&self) {

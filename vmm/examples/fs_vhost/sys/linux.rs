@@ -11,6 +11,8 @@ use lighter_vmm::hv::software::vhost_user::{self, Event, Offer};
 use lighter_vmm::virtio::VirtioDevice;
 use lighter_vmm::virtio::fs::{Fs, Limits, Name, NativeFs, Server};
 
+/// No thread of a guest has this number.
+const NOBODY: u32 = u32::MAX;
 /// As the daemon's.
 const LIMITS: Limits = Limits { held: 16_384, open: 65_536 };
 
@@ -28,6 +30,10 @@ pub fn run(words: &[String]) -> Result<(), Box<dyn Error>> {
     println!("ready {khz}");
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let _inside = runtime.enter();
+    if let Some(mut happenings) = server.watch()? {
+        server.herald(NOBODY);
+        runtime.spawn(async move { while happenings.next().await.is_some() {} });
+    }
     let connect = move || listener.accept().map(|(socket, _)| socket);
     let serving = vhost_user::serve(Box::new(device), connect, Offer { queues, config: false }, |event| {
         if let Event::Ended(Err(error)) = event {

@@ -17,7 +17,9 @@ use vm_memory::VolatileSlice;
 const LARGEST: usize = (1 << 20) + 4096;
 
 pub fn run(words: &[String]) -> Result<(), Box<dyn Error>> {
-    let [folder, mountpoint, options @ ..] = words else { return Err("fuse_rig FOLDER MOUNTPOINT [ro]".into()) };
+    let [folder, mountpoint, options @ ..] = words else {
+        return Err("fuse_rig FOLDER MOUNTPOINT [ro] [agent]".into());
+    };
     let writable = !options.iter().any(|option| option == "ro");
     let threads = options.iter().find_map(|option| option.strip_prefix("threads=")).unwrap_or("1").parse::<u32>()?;
     let held = options.iter().find_map(|option| option.strip_prefix("held=")).unwrap_or("4096").parse()?;
@@ -38,12 +40,21 @@ pub fn run(words: &[String]) -> Result<(), Box<dyn Error>> {
             std::thread::spawn(move || serve(&server, &device).map_err(|error| error.to_string()))
         })
         .collect();
+    if options.iter().any(|option| option == "agent") {
+        super::agent::play(&server, mountpoint)?;
+    }
+    if options.iter().any(|option| option == "counts") {
+        let server = Arc::clone(&server);
+        std::thread::spawn(move || {
+            std::io::stdin().lines().for_each(|_| println!("counts {:?}", server.served()));
+        });
+    }
     println!("mounted");
     serve(&server, &device)?;
     for other in others {
         other.join().map_err(|_| "a thread panicked")??;
     }
-    println!("{:?}", server.counts());
+    println!("{:?} {:?}", server.counts(), server.served());
     Ok(())
 }
 

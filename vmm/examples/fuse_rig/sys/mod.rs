@@ -1,6 +1,8 @@
 //! Which systems have what the rig needs.
 
 #[cfg(target_os = "linux")]
+mod agent;
+#[cfg(target_os = "linux")]
 mod linux;
 
 #[cfg(target_os = "linux")]

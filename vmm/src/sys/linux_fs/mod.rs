@@ -4,8 +4,10 @@
 
 mod change;
 mod content;
+mod kinds;
 mod listing;
 mod names;
+mod recordless;
 mod records;
 mod watching;
 
@@ -16,14 +18,15 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, Statx, StatxFlags, op
 use vm_memory::VolatileSlice;
 
 use self::listing::Folder;
+use self::recordless::Recordless;
 use self::records::At;
 use crate::virtio::fs::Errno;
 use crate::virtio::fs::Name;
 use crate::virtio::fs::host::{
     Access, Allocation, Attributes, Change, Entry, HostFs, Identity, Kind, Maker, Rename, Seek, Setting, Space, Time,
-    Watching,
 };
 use crate::virtio::fs::ownership::Remembered;
+use crate::virtio::fs::watching::Watching;
 
 type Outcome<T> = Result<T, Errno>;
 
@@ -33,6 +36,7 @@ pub struct LinuxFs {
     /// Whom everything that is made here belongs to on the host.
     uid: u32,
     remembered: Remembered,
+    recordless: Recordless,
 }
 
 /// What is held: an `O_PATH` descriptor.
@@ -48,7 +52,11 @@ impl Node {
 
 impl Default for LinuxFs {
     fn default() -> Self {
-        Self { uid: rustix::process::geteuid().as_raw(), remembered: Remembered::default() }
+        Self {
+            uid: rustix::process::geteuid().as_raw(),
+            remembered: Remembered::default(),
+            recordless: Recordless::default(),
+        }
     }
 }
 
@@ -237,6 +245,10 @@ impl HostFs for LinuxFs {
     fn sync(&self, file: &std::fs::File, data_only: bool) -> Outcome<()> {
         let done = if data_only { file.sync_data() } else { file.sync_all() };
         done.map_err(|error| io_errno(&error))
+    }
+
+    fn closes_silently(&self, file: &std::fs::File) -> bool {
+        kinds::closes_silently(kinds::of(file))
     }
 
     fn flush(&self, file: &std::fs::File) -> Outcome<()> {

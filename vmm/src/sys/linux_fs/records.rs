@@ -1,5 +1,7 @@
 //! Extended attributes: the record of what a container sees of a file ([`Record`]), and those that a container sets itself.
 
+use std::time::SystemTime;
+
 use rustix::fs::{XattrFlags, getxattr, lgetxattr, listxattr, removexattr, setxattr};
 
 use super::{LinuxFs, Node, Outcome, errno};
@@ -35,6 +37,9 @@ impl LinuxFs {
         if !matches!(real.kind, Kind::File | Kind::Folder) {
             return self.remembered.get(&real.identity);
         }
+        if self.recordless.knows(real) {
+            return self.remembered.get(&real.identity);
+        }
         let mut value = [0; RECORD];
         let len = match at {
             // The link in /proc leads to what is held, and to nothing else.
@@ -46,7 +51,10 @@ impl LinuxFs {
         };
         match len {
             Ok(len) => Record::parse(&value[..len]),
-            Err(rustix::io::Errno::NODATA | rustix::io::Errno::OPNOTSUPP) => self.remembered.get(&real.identity),
+            Err(rustix::io::Errno::NODATA | rustix::io::Errno::OPNOTSUPP) => {
+                self.recordless.note(real, SystemTime::now());
+                self.remembered.get(&real.identity)
+            }
             // Out of reach, or no record of ours.
             Err(_) => None,
         }

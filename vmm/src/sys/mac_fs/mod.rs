@@ -30,9 +30,9 @@ use crate::virtio::fs::Name;
 use crate::virtio::fs::foreign::from_darwin;
 use crate::virtio::fs::host::{
     Access, Allocation, Attributes, Change, Entry, HostFs, Identity, Kind, Maker, Rename, Seek, Setting, Space, Time,
-    Watching,
 };
 use crate::virtio::fs::ownership::Remembered;
+use crate::virtio::fs::watching::Watching;
 
 type Outcome<T> = Result<T, Errno>;
 
@@ -186,6 +186,11 @@ impl HostFs for MacFs {
     fn sync(&self, file: &Open, _: bool) -> Outcome<()> {
         // What reaches the medium at all takes the length and the place of the content with it.
         content::sync(&file.file)
+    }
+
+    fn closes_silently(&self, _: &Open) -> bool {
+        // Which file systems do was not seen yet.
+        false
     }
 
     fn flush(&self, file: &Open) -> Outcome<()> {

@@ -27,9 +27,10 @@ use crate::virtio::fs::Errno;
 use crate::virtio::fs::Name;
 use crate::virtio::fs::foreign::from_wide;
 use crate::virtio::fs::host::{
-    Access, Allocation, Attributes, Change, Entry, HostFs, Kind, Maker, Rename, Seek, Setting, Space, Watching,
+    Access, Allocation, Attributes, Change, Entry, HostFs, Kind, Maker, Rename, Seek, Setting, Space,
 };
 use crate::virtio::fs::ownership::Remembered;
+use crate::virtio::fs::watching::Watching;
 
 type Outcome<T> = Result<T, Errno>;
 
@@ -134,6 +135,11 @@ impl HostFs for WindowsFs {
 
     fn sync(&self, file: &Open, _: bool) -> Outcome<()> {
         content::sync(&file.file)
+    }
+
+    fn closes_silently(&self, _: &Open) -> bool {
+        // Nothing is held back until then.
+        true
     }
 
     fn flush(&self, _: &Open) -> Outcome<()> {

@@ -5,12 +5,12 @@
 //! names, and never through a link. It opens nothing but regular files and folders.
 
 use std::path::Path;
-use std::time::Duration;
 
 use vm_memory::VolatileSlice;
 
 use super::errno::Errno;
 use super::name::Name;
+use super::watching::Watching;
 
 /// What tells an object of the host from every other, also from one that got its inode number after it was deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -244,48 +244,6 @@ pub struct Entry<'a> {
     pub next: u64,
 }
 
-/// What a host reports of a folder.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sight {
-    /// An entry was made.
-    Made,
-    /// An entry was removed.
-    Removed,
-    /// An entry got another name; the other half has the same number.
-    MovedFrom(u32),
-    /// See [`MovedFrom`](Self::MovedFrom).
-    MovedTo(u32),
-    /// A file's content changed.
-    Content,
-    /// An entry's owner, mode or times changed.
-    Attributes,
-}
-
-/// One report.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seen {
-    /// The watch.
-    pub watch: u64,
-    /// The entry's name.
-    pub name: Vec<u8>,
-    /// What happened to it.
-    pub sight: Sight,
-    /// Whether it is a folder.
-    pub is_folder: bool,
-}
-
-/// How a host reports changes of folders, whoever makes them.
-pub trait Watching<N>: Send + Sync {
-    /// Watches a folder's entries, not those below them.
-    fn add(&self, folder: &N) -> Result<u64, Errno>;
-    /// Watches it no more.
-    fn remove(&self, watch: u64);
-    /// Waits for reports, at most so long; none after [`wake`](Self::wake) and when the time is over. An error ends it for good.
-    fn next(&self, most: Option<Duration>) -> Result<Vec<Seen>, Errno>;
-    /// Ends the wait.
-    fn wake(&self);
-}
-
 /// A host's file system; see the head of this file. Methods block and are called from worker threads, several at a time.
 pub trait HostFs: Send + Sync + 'static {
     /// An object held so that it stays the same one, whoever renames or removes it; not open for its content.
@@ -359,6 +317,8 @@ pub trait HostFs: Send + Sync + 'static {
     fn write(&self, file: &Self::File, offset: u64, parts: &[VolatileSlice]) -> Result<usize, Errno>;
     /// Returns when the file (its content and length only, if `data_only`) is durable.
     fn sync(&self, file: &Self::File, data_only: bool) -> Result<(), Errno>;
+    /// Whether closing the file says nothing that writing to it did not say, so that [`flush`](Self::flush) has nothing to do.
+    fn closes_silently(&self, file: &Self::File) -> bool;
     /// Someone closed the file: what its file system holds back until then is said now.
     fn flush(&self, file: &Self::File) -> Result<(), Errno>;
     /// Reserves, punches, zeroes a range.

@@ -19,6 +19,7 @@ mod nodes;
 pub mod ownership;
 mod server;
 mod shares;
+pub mod watching;
 mod worker;
 
 pub use crate::sys::NativeFs;

@@ -17,6 +17,8 @@ use super::host::{Identity, Kind};
 use super::name::Name;
 use super::shares::Share;
 
+mod reported;
+
 /// The node id of the file system's root (`FUSE_ROOT_ID`): the folder of shares, which is on no host.
 pub const ROOT: u64 = 1;
 
@@ -45,6 +47,8 @@ struct Node<N> {
     share: Arc<Share<N>>,
     parent: u64,
     name: Box<[u8]>,
+    /// Whether it is known to have that name still, or else perhaps none, or one in another folder.
+    named: bool,
     /// How often the guest was told of it and has not forgotten it since.
     lookups: u64,
     /// Known nodes whose parent this is.
@@ -100,6 +104,11 @@ impl<N> Nodes<N> {
         }
     }
 
+    /// The same with nothing known: no number that was ever given stands for anything in it, whoever still comes with one.
+    pub fn anew(&self) -> Self {
+        Self { next: self.next, noting: self.noting, ..Self::new(self.limit) }
+    }
+
     /// Which share a node lies in.
     pub fn share(&self, node: u64) -> Result<Arc<Share<N>>, Errno> {
         let share = &self.known.get(&node).ok_or(Errno::STALE)?.share;
@@ -126,6 +135,7 @@ impl<N> Nodes<N> {
             share: Arc::clone(share),
             parent,
             name: name.bytes().into(),
+            named: true,
             lookups: 1,
             children: 0,
             held: Held::No,
@@ -214,6 +224,7 @@ impl<N> Nodes<N> {
             self.pinned += 1;
             node.held = Held::Pinned(held);
         }
+        node.named = false;
     }
 
     /// What has this identity has another name now.
@@ -221,84 +232,6 @@ impl<N> Nodes<N> {
         if let Some(&id) = self.by_identity.get(&(share.id(), identity)) {
             self.move_to(id, parent, name);
         }
-    }
-
-    /// From now on [`folders`](Self::folders) is asked for.
-    pub fn note_folders(&mut self) {
-        self.noting = true;
-    }
-
-    /// Folders that are known since this was last asked, and those that are no more.
-    pub fn folders(&mut self) -> (Vec<u64>, Vec<u64>) {
-        (std::mem::take(&mut self.new_folders), std::mem::take(&mut self.lost_folders))
-    }
-
-    /// All folders that are known.
-    pub fn all_folders(&self) -> Vec<u64> {
-        self.known.iter().filter(|(_, node)| node.kind == Kind::Folder).map(|(id, _)| *id).collect()
-    }
-
-    /// The id of what has this identity.
-    pub fn known_as(&self, identity: Identity, share: &Share<N>) -> Option<u64> {
-        self.by_identity.get(&(share.id(), identity)).copied()
-    }
-
-    /// The same, and the guest is told of it once more.
-    pub fn told(&mut self, identity: Identity, share: &Share<N>) -> Option<u64> {
-        let id = self.known_as(identity, share)?;
-        self.known.get_mut(&id)?.lookups += 1;
-        Some(id)
-    }
-
-    /// What the guest knows by this name. Looks at all: for what happens seldom.
-    pub fn child(&self, folder: u64, name: &[u8]) -> Option<(u64, Kind)> {
-        let (id, node) = self.known.iter().find(|(_, node)| node.parent == folder && *node.name == *name)?;
-        Some((*id, node.kind))
-    }
-
-    /// The same, and the guest is told of it once more.
-    pub fn told_child(&mut self, folder: u64, name: &[u8]) -> Option<(u64, Kind)> {
-        let (id, kind) = self.child(folder, name)?;
-        self.known.get_mut(&id)?.lookups += 1;
-        Some((id, kind))
-    }
-
-    /// The guest is told of a node once more.
-    pub fn tell_again(&mut self, id: u64) {
-        if let Some(node) = self.known.get_mut(&id) {
-            node.lookups += 1;
-        }
-    }
-
-    /// If `name` in `folder` is, or was, on the way down to `end`: which node it is.
-    pub fn step_towards(&self, end: u64, folder: u64, name: Name) -> Option<(u64, Identity)> {
-        let mut at = end;
-        loop {
-            let node = self.known.get(&at)?;
-            if node.parent == folder && *node.name == *name.bytes() {
-                return Some((at, node.identity));
-            }
-            at = node.parent;
-        }
-    }
-
-    /// A node for what there is no more and the guest did not know: nothing finds it.
-    pub fn ghost(&mut self, folder: u64, name: &[u8], kind: Kind, share: &Arc<Share<N>>) -> u64 {
-        let identity = Identity { device: u64::MAX, inode: self.next, birth: 0 };
-        Name::new(name).map_or(self.next, |name| self.found(folder, name, (identity, kind), share))
-    }
-
-    /// A folder's way from the root: names divided by `/`.
-    pub fn path(&self, folder: u64) -> Option<Vec<u8>> {
-        let mut names = Vec::new();
-        let mut at = folder;
-        while at != ROOT {
-            let node = self.known.get(&at)?;
-            names.push(&*node.name);
-            at = node.parent;
-        }
-        names.reverse();
-        Some(names.join(&b'/'))
     }
 
     /// How many are known, and how many of them held.
@@ -317,6 +250,7 @@ impl<N> Nodes<N> {
             above = node.parent;
         }
         let Some(node) = self.known.get_mut(&id) else { return };
+        node.named = true;
         if *node.name != *name.bytes() {
             node.name = name.bytes().into();
         }

@@ -142,6 +142,49 @@ fn f12_one_folder_shared_twice_is_two_nodes() {
     );
 }
 
+#[test]
+fn what_may_have_lost_its_name_has_none_until_it_is_found_by_one() {
+    let (mut nodes, share) = (Nodes::new(16), share());
+    let root = nodes.found_share(&share, name(b"0"), identity(1));
+    let file = nodes.found(root, name(b"file"), (identity(2), Kind::File), &share);
+    let named = |nodes: &Nodes<u64>, text: &[u8]| nodes.only_name(file) == Some((root, text.into(), Kind::File));
+    assert!(named(&nodes, b"file"));
+    assert_eq!(nodes.lost_name(root, b"other"), None);
+    assert!(named(&nodes, b"file"));
+    assert_eq!(nodes.lost_name(root, b"file"), Some(Kind::File));
+    assert_eq!(nodes.only_name(file), None);
+    nodes.found(root, name(b"file"), (identity(2), Kind::File), &share);
+    assert!(named(&nodes, b"file"));
+    nodes.pin(file, 2);
+    assert_eq!(nodes.only_name(file), None, "it is held because its name is gone");
+    nodes.renamed(identity(2), &share, root, name(b"again"));
+    assert!(named(&nodes, b"again"));
+}
+
+#[test]
+fn a_folder_below_a_name_that_is_no_text_cannot_be_told() {
+    let (mut nodes, share) = (Nodes::new(16), share());
+    let root = nodes.found_share(&share, name(b"0"), identity(1));
+    let odd = nodes.found(root, name(b"\xff"), (identity(2), Kind::Folder), &share);
+    let below = nodes.found(odd, name(b"below"), (identity(3), Kind::Folder), &share);
+    assert_eq!([root, odd, below].map(|folder| nodes.tellable(folder)), [Some(identity(1)), None, None]);
+    nodes.found(root, name(b"even"), (identity(2), Kind::Folder), &share);
+    assert_eq!(nodes.tellable(below), Some(identity(3)));
+    assert_eq!(nodes.tellable(below + 1), None);
+}
+
+#[test]
+fn f3_no_number_comes_again_after_a_reset() {
+    let (mut nodes, share) = (Nodes::new(16), share());
+    nodes.note_folders();
+    let root = nodes.found_share(&share, name(b"0"), identity(1));
+    let mut nodes = nodes.anew();
+    assert_eq!((nodes.count(), nodes.is_known(root)), ((0, 0), false));
+    let again = nodes.found_share(&share, name(b"0"), identity(1));
+    assert!(again > root);
+    assert_eq!(nodes.folders(), (vec![again], vec![]), "they are noted still");
+}
+
 proptest! {
     #[test]
     fn f3_whatever_the_guest_does_the_counts_agree(

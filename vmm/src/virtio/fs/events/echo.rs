@@ -2,28 +2,28 @@
 //! which they may be; the agent's steps for each happening are in the agent's `echo.rs`.
 
 use std::sync::PoisonError;
-use std::time::Duration;
 
 use lighter_protocol::{EntryKind, Place, Raise};
 
 use super::{At, Happening};
 use crate::virtio::fs::errno::Errno;
 use crate::virtio::fs::fuse::numbers::open;
-use crate::virtio::fs::fuse::reply::{Found, Listing, Payload};
+use crate::virtio::fs::fuse::reply::{Found, Lifetimes, Listing, Payload};
 use crate::virtio::fs::fuse::request::{Header, Operation};
 use crate::virtio::fs::host::{Attributes, Entry, HostFs, Identity, Kind, Time};
 use crate::virtio::fs::name::Name;
+use crate::virtio::fs::server::lifetimes::ONCE;
 use crate::virtio::fs::server::{Answer, Server, done};
 
 /// The number of a file that is opened, written to and closed without being any of it.
 const ECHO: u64 = u64::MAX;
-/// The agent's next step asks again, and nobody else believes it.
-const ONCE: Duration = Duration::ZERO;
 
 impl<H: HostFs> Server<H> {
-    /// Requests of this thread of the guest may repeat what is armed.
+    /// Requests of this thread of the guest may repeat what is armed, and the guest may believe for long what it is told, since
+    /// it will be told of every change; 0 says that there is nobody.
     pub fn herald(&self, thread: u32) {
         self.herald.store(thread, std::sync::atomic::Ordering::Release);
+        self.listens(thread != 0);
     }
 
     /// Arms a happening, and says what the agent is to do; `None` if nobody in the guest can know of it, or if its name is none
@@ -36,10 +36,13 @@ impl<H: HostFs> Server<H> {
         let raise = match happening {
             Happening::Made(at, _) => Raise::Made { at: place(at)?, kind: self.kind_at(at)? },
             Happening::Removed(at, kind) => {
-                let kind = self.nodes().child(at.folder, &at.name).map_or(*kind, |(_, kind)| kind);
+                let kind = self.nodes().lost_name(at.folder, &at.name).unwrap_or(*kind);
                 Raise::Removed { at: place(at)?, kind: entry_kind(kind) }
             }
-            Happening::Renamed(from, to) => Raise::Renamed { from: place(from)?, to: place(to)? },
+            Happening::Renamed(from, to) => {
+                self.nodes().lost_name(to.folder, &to.name);
+                Raise::Renamed { from: place(from)?, to: place(to)? }
+            }
             // What has gone again meanwhile has its own happening; asking for it would only make the kernel remember that it is not there.
             Happening::Content(at) => self.kind_at(at).and_then(|_| Some(Raise::Content { at: place(at)? }))?,
             Happening::Attributes(at) => self.kind_at(at).and_then(|_| Some(Raise::Attributes { at: place(at)? }))?,
@@ -118,13 +121,14 @@ impl<H: HostFs> Server<H> {
     fn changed_just_now(&self, node: u64) -> Option<Answer> {
         let mut attributes = self.host().attributes(&self.place(node).ok()?.held).ok()?;
         attributes.modified.nanos = (attributes.modified.nanos + 1) % 1_000_000_000;
-        (attributes.kind == Kind::Folder).then(|| Answer::Payload(Payload::attributes(self.shown(&attributes), ONCE)))
+        (attributes.kind == Kind::Folder)
+            .then(|| Answer::Payload(Payload::attributes(self.shown(&attributes), ONCE.attributes)))
     }
 
     /// What was there, for the guest to remove: as the guest knew it, or nobody's.
     fn ghost(&self, at: &At, kind: Kind) -> Option<Payload> {
-        let (node, attributes, lifetime) = self.ghost_entry(at, kind)?;
-        Some(Payload::entry(Found { node, shown: Some(self.shown(&attributes)), lifetime }))
+        let (node, attributes, lifetimes) = self.ghost_entry(at, kind)?;
+        Some(Payload::entry(Found { node, shown: Some(self.shown(&attributes)), lifetimes }))
     }
 
     /// A folder that is there no more, but on the way to what is armed, as the guest knew it.
@@ -145,17 +149,17 @@ impl<H: HostFs> Server<H> {
         }
         self.nodes().tell_again(node);
         let attributes = ghost_attributes(Kind::Folder);
-        let found = Found { node, shown: Some(self.shown(&attributes)), lifetime: ONCE };
+        let found = Found { node, shown: Some(self.shown(&attributes)), lifetimes: ONCE };
         Some(Answer::Payload(Payload::entry(found)))
     }
 
     /// What is now at `to`, told under the name that it had.
     fn at_its_old_place(&self, to: &At) -> Option<Payload> {
-        let (node, attributes, lifetime) = self.moved_entry(to)?;
-        Some(Payload::entry(Found { node, shown: Some(self.shown(&attributes)), lifetime }))
+        let (node, attributes, lifetimes) = self.moved_entry(to)?;
+        Some(Payload::entry(Found { node, shown: Some(self.shown(&attributes)), lifetimes }))
     }
 
-    fn moved_entry(&self, to: &At) -> Option<(u64, Attributes, Duration)> {
+    fn moved_entry(&self, to: &At) -> Option<(u64, Attributes, Lifetimes)> {
         let (place, name) = (self.place(to.folder).ok()?, Name::new(&to.name).ok()?);
         let attributes = self.see(&place.held, name).ok()?;
         let node = self.nodes().told(attributes.identity, &place.share);
@@ -172,7 +176,7 @@ impl<H: HostFs> Server<H> {
         };
         drop(nodes);
         let attributes = ghost_attributes(kind);
-        Answer::Payload(Payload::entry(Found { node, shown: Some(self.shown(&attributes)), lifetime: ONCE }))
+        Answer::Payload(Payload::entry(Found { node, shown: Some(self.shown(&attributes)), lifetimes: ONCE }))
     }
 
     fn moved(&self, to: &At) {
@@ -192,23 +196,23 @@ impl<H: HostFs> Server<H> {
             Happening::Renamed(from, to) => (from, self.moved_entry(to)),
             Happening::Content(_) | Happening::Attributes(_) => return done(),
         };
-        if let Some((node, attributes, lifetime)) = payload
+        if let Some((node, attributes, lifetimes)) = payload
             && listing.fits(&at.name, true)
         {
             let entry =
                 Entry { name: &at.name, inode: attributes.identity.inode, kind: Some(attributes.kind), next: 1 };
-            listing.push(&entry, Some(Found { node, shown: Some(self.shown(&attributes)), lifetime }));
+            listing.push(&entry, Some(Found { node, shown: Some(self.shown(&attributes)), lifetimes }));
         }
         Answer::Payload(listing.done())
     }
 
-    fn known_entry(&self, at: &At) -> Option<(u64, Attributes, Duration)> {
+    fn known_entry(&self, at: &At) -> Option<(u64, Attributes, Lifetimes)> {
         let (place, name) = (self.place(at.folder).ok()?, Name::new(&at.name).ok()?);
         let attributes = self.see(&place.held, name).ok()?;
         Some((self.tell(&place, name, &attributes), attributes, ONCE))
     }
 
-    fn ghost_entry(&self, at: &At, kind: Kind) -> Option<(u64, Attributes, Duration)> {
+    fn ghost_entry(&self, at: &At, kind: Kind) -> Option<(u64, Attributes, Lifetimes)> {
         let mut nodes = self.nodes();
         let share = nodes.share(at.folder).ok()?;
         let (node, kind) = nodes

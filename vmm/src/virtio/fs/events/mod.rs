@@ -4,15 +4,22 @@
 //!
 //! ```text
 //!   host ─► watch ─► Happening ─► the daemon ─► agent ─► guest's kernel ─► FUSE request of the agent's thread
-//!             │ not what the guest did itself (own)                            │
+//!             │ not what the guest did itself (own, doubts)                    │
 //!             └─ folders that the guest knows (nodes)                          └─► echo: answered, not done
 //! ```
+//! Whether all this works just now decides how long the guest may believe what it is told (trust, and the server's lifetimes).
+//!
 //! One happening at a time is armed; only requests of the agent's one thread, and only those that belong to it, are answered
 //! so. Everything else of that thread is served as everybody's.
 
+pub(super) mod doubts;
 pub(super) mod echo;
 pub(super) mod own;
+mod trust;
 pub(super) mod watch;
+
+pub use trust::Waiting;
+pub use watch::Happenings;
 
 use super::host::Kind;
 

@@ -1,22 +1,26 @@
 //! Two threads: one watches every folder that the guest gets to know, as long as it knows it, the other reads what the host
-//! reports of them and says what of it somebody else did. Nothing here holds up a request of the guest: both lag behind it by
-//! moments, in which the lifetimes of names and attributes alone keep the guest's view fresh.
+//! reports of them and says what of it somebody else did. Both lag behind the guest by moments, in which the short lifetimes of
+//! names and attributes alone keep its view fresh. A folder that the guest looks into before the first thread has come to it is
+//! watched by that request itself, so that all that it says may be believed for long.
 
 use std::collections::HashMap;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, mpsc};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc as channel;
 
+use super::doubts::{Doubt, Doubts};
 use super::own::Own;
+use super::trust::{Trust, Waiting};
 use super::{At, Happening};
 use crate::virtio::fs::errno::Errno;
-use crate::virtio::fs::host::{HostFs, Kind, Seen, Sight, Watching};
+use crate::virtio::fs::host::{Attributes, HostFs, Kind};
 use crate::virtio::fs::name::Name;
 use crate::virtio::fs::server::Server;
+use crate::virtio::fs::watching::{Begun, News, Seen, Sight, Watching};
 
 /// Happenings that wait for the guest; those that come when so many do are lost, as events are when nobody reads them.
 const WAITING: usize = 4096;
@@ -29,6 +33,10 @@ const MOST: usize = 16_384;
 pub struct Watch<N> {
     /// What the guest did itself.
     pub own: Own,
+    /// Names that it has just given.
+    pub doubts: Doubts,
+    /// Whether what happens is told in time.
+    pub trust: Arc<Trust>,
     watching: Box<dyn Watching<N>>,
     wishes: mpsc::Sender<Wish>,
     numbers: Mutex<Numbers>,
@@ -43,8 +51,23 @@ enum Wish {
 /// Watches by folder, and folders by watch.
 #[derive(Default)]
 struct Numbers {
-    watches: HashMap<u64, u64>,
+    /// `None`: the host would not.
+    watches: HashMap<u64, Option<Begun>>,
     folders: HashMap<u64, u64>,
+}
+
+impl Numbers {
+    /// Whether nobody has tried, and one more may be.
+    fn is_wanted(&self, folder: u64) -> bool {
+        !self.watches.contains_key(&folder) && self.watches.len() < MOST
+    }
+
+    /// Whether all that happens to the folder's entries is reported as its own. The same folder in two shares is two folders here
+    /// and one for the host, which tells of one of them.
+    fn covers(&self, folder: u64) -> bool {
+        let begun = self.watches.get(&folder).copied().flatten();
+        begun.is_some_and(|begun| begun.all && self.folders.get(&begun.watch) == Some(&folder))
+    }
 }
 
 impl<N: Send + Sync + 'static> Watch<N> {
@@ -59,10 +82,46 @@ impl<N: Send + Sync + 'static> Watch<N> {
         let _ = self.wishes.send(Wish::End(folder));
     }
 
+    /// Whether all that happens to its entries from now on is reported.
+    pub fn covers(&self, folder: u64) -> bool {
+        self.numbers().covers(folder)
+    }
+
+    /// The same, and if nobody has tried yet, it is watched from now on. What is begun so has to be ended if the guest has
+    /// forgotten it meanwhile.
+    pub fn cover(&self, folder: u64, held: &N) -> bool {
+        let mut numbers = self.numbers();
+        if numbers.is_wanted(folder) {
+            // All the time under the lock, so that nobody ends a watch that has just been found to be there.
+            let begun = self.watching.add(held).ok();
+            numbers.watches.insert(folder, begun);
+            if let Some(begun) = begun {
+                numbers.folders.insert(begun.watch, folder);
+            }
+        }
+        numbers.covers(folder)
+    }
+
     /// Whether its changes are reported by now.
     #[cfg(test)]
     pub fn is_watched(&self, folder: u64) -> bool {
-        self.numbers().watches.contains_key(&folder)
+        self.numbers().watches.get(&folder).is_some_and(Option::is_some)
+    }
+
+    /// Whether somebody has tried to watch it, or nobody should.
+    fn is_settled(&self, folder: u64) -> bool {
+        !self.numbers().is_wanted(folder)
+    }
+
+    fn remove(&self, folder: u64) {
+        let mut numbers = self.numbers();
+        if let Some(Begun { watch, .. }) = numbers.watches.remove(&folder).flatten() {
+            // The same folder in two shares is watched once by the host.
+            if numbers.folders.get(&watch) == Some(&folder) {
+                numbers.folders.remove(&watch);
+                self.watching.remove(watch);
+            }
+        }
     }
 
     /// Ends both threads.
@@ -76,15 +135,43 @@ impl<N: Send + Sync + 'static> Watch<N> {
     }
 }
 
+/// What happens, for whoever has it told in the guest; once this is dropped, nobody has.
+#[derive(Debug)]
+pub struct Happenings {
+    happened: channel::Receiver<(Happening, Waiting)>,
+    trust: Arc<Trust>,
+}
+
+impl Happenings {
+    /// The next one, which waits to be told for as long as what comes with it is kept; `None` once nothing is reported any more.
+    pub async fn next(&mut self) -> Option<(Happening, Waiting)> {
+        self.happened.recv().await
+    }
+
+    /// The same, if it is there already.
+    pub fn next_now(&mut self) -> Option<(Happening, Waiting)> {
+        self.happened.try_recv().ok()
+    }
+}
+
+impl Drop for Happenings {
+    fn drop(&mut self) {
+        self.trust.over();
+    }
+}
+
 /// What has been started, and what comes out of it.
-type Started<N> = (Arc<Watch<N>>, channel::Receiver<Happening>);
+type Started<N> = (Arc<Watch<N>>, Happenings);
 
 /// Starts both threads; `None` if this host reports no changes. What happens comes out of the channel.
 pub fn start<H: HostFs>(server: &Arc<Server<H>>) -> io::Result<Option<Started<H::Node>>> {
     let Some(watching) = server.host().watching() else { return Ok(None) };
     let (wishes, wished) = mpsc::channel();
+    let trust = Arc::new(Trust::default());
     let watch = Arc::new(Watch {
         own: Own::default(),
+        doubts: Doubts::default(),
+        trust: Arc::clone(&trust),
         watching,
         wishes,
         numbers: Mutex::default(),
@@ -95,7 +182,7 @@ pub fn start<H: HostFs>(server: &Arc<Server<H>>) -> io::Result<Option<Started<H:
         ((Arc::downgrade(server), Arc::downgrade(&watch)), (Arc::downgrade(server), Arc::clone(&watch)));
     thread::Builder::new().name("lighter-watches".into()).spawn(move || keep(&keeper.0, &keeper.1, &wished))?;
     thread::Builder::new().name("lighter-changes".into()).spawn(move || read(&reader.0, &reader.1, &happened))?;
-    Ok(Some((watch, happenings)))
+    Ok(Some((watch, Happenings { happened: happenings, trust })))
 }
 
 /// Does what was wished, until nobody can wish any more.
@@ -104,42 +191,48 @@ fn keep<H: HostFs>(server: &Weak<Server<H>>, watch: &Weak<Watch<H::Node>>, wishe
         let (Some(server), Some(watch)) = (server.upgrade(), watch.upgrade()) else { return };
         match wish {
             Wish::Begin(folder) => {
-                let mut numbers = watch.numbers();
-                if numbers.watches.contains_key(&folder) || numbers.watches.len() >= MOST {
-                    continue;
-                }
-                drop(numbers);
-                let Ok(held) = server.held(folder) else { continue };
-                let Ok(number) = watch.watching.add(&held) else { continue };
-                numbers = watch.numbers();
-                numbers.watches.insert(folder, number);
-                numbers.folders.insert(number, folder);
-            }
-            Wish::End(folder) => {
-                let mut numbers = watch.numbers();
-                if let Some(number) = numbers.watches.remove(&folder) {
-                    // The same folder in two shares is watched once by the host.
-                    if numbers.folders.get(&number) == Some(&folder) {
-                        numbers.folders.remove(&number);
-                        watch.watching.remove(number);
-                    }
+                if !watch.is_settled(folder)
+                    && let Ok(held) = server.held(folder)
+                {
+                    watch.cover(folder, &held);
                 }
             }
+            Wish::End(folder) => watch.remove(folder),
         }
     }
 }
 
-/// Reads reports and passes on what somebody else did.
-fn read<H: HostFs>(server: &Weak<Server<H>>, watch: &Watch<H::Node>, happened: &channel::Sender<Happening>) {
-    let (mut lost, mut moved): (u64, _) = (0, None);
+/// The other end of [`Happenings`].
+type Teller = channel::Sender<(Happening, Waiting)>;
+
+/// Reads reports and passes on what somebody else did. Without it nothing of what happens is known.
+fn read<H: HostFs>(server: &Weak<Server<H>>, watch: &Watch<H::Node>, happened: &Teller) {
+    read_on(server, watch, happened);
+    watch.trust.over();
+}
+
+fn read_on<H: HostFs>(server: &Weak<Server<H>>, watch: &Watch<H::Node>, happened: &Teller) {
+    let (mut lost, mut missing, mut moved): (u64, u64, _) = (0, 0, None);
     // The second half of a renaming follows the first at once, but not always in the same read.
-    while let Ok(seen) = watch.watching.next(moved.as_ref().map(|_| HALVES)) {
+    loop {
+        let most = moved.as_ref().map(|_| HALVES).or_else(|| watch.doubts.next(Instant::now()));
+        let Ok(News { seen, lost: missed }) = watch.watching.next(most) else { return };
+        let now = Instant::now();
+        if missed {
+            watch.trust.lost(now);
+            missing += 1;
+            if missing.is_power_of_two() {
+                tracing::warn!(times = missing, "More changes in folders than this computer reports: events are lost");
+            }
+        }
         let Some(server) = server.upgrade().filter(|_| !watch.over.load(Ordering::Acquire)) else { return };
-        for happening in others(&server, watch, seen, &mut moved) {
+        let doubted = watch.doubts.due(now).into_iter().flat_map(|(at, doubt)| not_there(&server, watch, at, doubt));
+        for happening in others(&server, watch, seen, &mut moved).into_iter().chain(doubted) {
             if happened.is_closed() {
                 return;
             }
-            if happened.try_send(happening).is_err() {
+            if happened.try_send((happening, watch.trust.one_waits(now))).is_err() {
+                watch.trust.lost(now);
                 lost += 1;
                 if lost.is_power_of_two() {
                     tracing::warn!(lost, "The guest does not keep up with changes of its folders: events are lost");
@@ -147,6 +240,21 @@ fn read<H: HostFs>(server: &Weak<Server<H>>, watch: &Watch<H::Node>, happened: &
             }
         }
     }
+}
+
+/// What became of a name that the guest has given, if it is not what the guest put there.
+fn not_there<H: HostFs>(server: &Server<H>, watch: &Watch<H::Node>, at: At, doubt: Doubt) -> Vec<Happening> {
+    let there = match server.attributes_at(&at) {
+        Ok(there) if there.identity == doubt.identity => return Vec::new(),
+        Ok(there) => Some(Happening::Made(at.clone(), there.kind)),
+        Err(Errno::NOENT) => None,
+        Err(_) => return Vec::new(),
+    };
+    // It may be the guest that has just taken it away.
+    if watch.own.lately(&at, Instant::now()) {
+        return Vec::new();
+    }
+    [Happening::Removed(at, doubt.kind)].into_iter().chain(there).collect()
 }
 
 /// The first half of a renaming: its number, what was renamed, and what that is.
@@ -165,8 +273,11 @@ fn others<H: HostFs>(
         let Some(folder) = watch.numbers().folders.get(&number).copied() else { continue };
         let at = At { folder, name };
         let kind = if is_folder { Kind::Folder } else { Kind::File };
-        if watch.own.is_entry(&at) {
+        if watch.own.is_entry(&at, sight) {
             continue;
+        }
+        if !matches!(sight, Sight::Content | Sight::Attributes) {
+            watch.doubts.settle(&at);
         }
         match sight {
             Sight::Made => happenings.push(Happening::Made(at, kind)),
@@ -184,7 +295,8 @@ fn others<H: HostFs>(
             },
             Sight::Content | Sight::Attributes => {
                 // What is there no more has its own report.
-                let theirs = server.there(&at).is_some_and(|node| !node.is_some_and(|node| watch.own.is_node(node)));
+                let theirs =
+                    server.there(&at).is_some_and(|node| !node.is_some_and(|node| watch.own.is_node(node, sight)));
                 if theirs {
                     let content = matches!(sight, Sight::Content);
                     let happening = if content { Happening::Content(at) } else { Happening::Attributes(at) };
@@ -210,8 +322,13 @@ impl<H: HostFs> Server<H> {
 
     /// What is there now; and the guest's node for it, if it knows one.
     fn there(&self, at: &At) -> Option<Option<u64>> {
-        let (folder, name) = (self.place(at.folder).ok()?, Name::new(&at.name).ok()?);
-        let identity = self.see(&folder.held, name).ok()?.identity;
-        Some(self.nodes().known_as(identity, &folder.share))
+        let identity = self.attributes_at(at).ok()?.identity;
+        let nodes = self.nodes();
+        let share = nodes.share(at.folder).ok()?;
+        Some(nodes.known_as(identity, &share))
+    }
+
+    fn attributes_at(&self, at: &At) -> Result<Attributes, Errno> {
+        self.see(&self.place(at.folder)?.held, Name::new(&at.name)?)
     }
 }

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use crate::virtio::fs::host::Sight;
+use crate::virtio::fs::watching::Sight;
 
 /// What a system says that happened to a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -30,6 +30,15 @@ pub struct Shown<'a> {
     pub attributes: &'a Attributes,
 }
 
+/// How long an entry may be cached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lifetimes {
+    /// That the name stands for this node.
+    pub name: Duration,
+    /// The node's attributes.
+    pub attributes: Duration,
+}
+
 /// An object with the id that the guest will use for it.
 #[derive(Debug, Clone, Copy)]
 pub struct Found<'a> {
@@ -37,8 +46,8 @@ pub struct Found<'a> {
     pub node: u64,
     /// What it is; `None` with node id 0.
     pub shown: Option<Shown<'a>>,
-    /// How long name and attributes may be cached.
-    pub lifetime: Duration,
+    /// How long it may be cached.
+    pub lifetimes: Lifetimes,
 }
 
 /// `struct fuse_init_out`.
@@ -98,9 +107,10 @@ impl Payload {
     }
 
     fn push_entry(&mut self, found: Found) {
-        let (seconds, nanos) = (found.lifetime.as_secs(), found.lifetime.subsec_nanos());
+        let Lifetimes { name, attributes } = found.lifetimes;
         // Node ids are never used twice, so the generation is always the same.
-        self.u64(found.node).u64(0).u64(seconds).u64(seconds).u32(nanos).u32(nanos);
+        self.u64(found.node).u64(0).u64(name.as_secs()).u64(attributes.as_secs());
+        self.u32(name.subsec_nanos()).u32(attributes.subsec_nanos());
         match found.shown {
             Some(shown) => self.push_attributes(shown),
             None => self.0.resize(self.0.len() + 88, 0),

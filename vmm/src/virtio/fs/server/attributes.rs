@@ -1,6 +1,7 @@
 //! Requests about one object as such: attributes, extended attributes, and the room on its file system.
 
-use super::{Answer, LIFETIME, Outcome, Server, done};
+use super::lifetimes::BRIEF;
+use super::{Answer, Outcome, Server, done};
 use crate::virtio::fs::errno::Errno;
 use crate::virtio::fs::fuse::reply::{Payload, Shown};
 use crate::virtio::fs::fuse::set_attr::{SetAttr, fattr};
@@ -34,20 +35,24 @@ impl<H: HostFs> Server<H> {
     pub(in crate::virtio::fs) fn get_attributes(&self, node: u64) -> Outcome {
         if node == ROOT {
             let shown = Shown { inode: ROOT_INODE, attributes: &ROOT_ATTRIBUTES };
-            return Ok(Answer::Payload(Payload::attributes(shown, LIFETIME)));
+            return Ok(Answer::Payload(Payload::attributes(shown, BRIEF.attributes)));
         }
         let place = self.place(node)?;
-        let attributes = self.host.attributes(&place.held)?;
-        Ok(Answer::Payload(Payload::attributes(self.shown(&attributes), LIFETIME)))
+        let (attributes, lifetime) = self.with_lifetime(&place, || self.host.attributes(&place.held))?;
+        Ok(Answer::Payload(Payload::attributes(self.shown(&attributes), lifetime)))
     }
 
     pub(super) fn set_attributes(&self, node: u64, asked: &SetAttr) -> Outcome {
         let place = self.hold_to_change(node)?;
         let file = (asked.valid & fattr::FH != 0).then(|| self.files.get(asked.handle)).transpose()?;
         let change = change(asked)?;
-        self.did_node(node);
+        self.did_to_attributes(node);
+        // A length is content; and so, for who reports it, is a time of change.
+        if change.size.is_some() || change.modified.is_some() {
+            self.did_to_content(node);
+        }
         let attributes = self.host.change(&place.held, file.as_deref(), &change)?;
-        Ok(Answer::Payload(Payload::attributes(self.shown(&attributes), LIFETIME)))
+        Ok(Answer::Payload(Payload::attributes(self.shown(&attributes), BRIEF.attributes)))
     }
 
     pub(super) fn space(&self, node: u64) -> Outcome {

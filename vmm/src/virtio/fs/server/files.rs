@@ -2,8 +2,9 @@
 
 use vm_memory::VolatileSlice;
 
+use super::lifetimes::BRIEF;
 use super::names::maker;
-use super::{Answer, LIFETIME, Outcome, Server, done};
+use super::{Answer, Outcome, Server, done};
 use crate::virtio::fs::errno::Errno;
 use crate::virtio::fs::fuse::numbers::{MAX_WRITE, open};
 use crate::virtio::fs::fuse::reply::{Found, Payload};
@@ -22,26 +23,28 @@ impl<H: HostFs> Server<H> {
             self.host.change(&place.held, None, &Change { drop_set_id: true, ..Change::default() })?;
         }
         if access.truncate {
-            self.did_node(node);
+            self.did_to_content(node);
         }
         let file = self.host.open(&place.held, access)?;
+        let leave = self.kernel_may(access, &file);
         let handle = self.files.add(node, file)?;
-        Ok(Answer::Payload(Payload::default().and_open(handle, kernel_may(access))))
+        Ok(Answer::Payload(Payload::default().and_open(handle, leave)))
     }
 
     pub(super) fn create(&self, header: &Header, name: Name, flags: u32, mode: u32, drop_set_id: bool) -> Outcome {
         let (access, place) = (access(flags), self.hold_to_change(header.node)?);
-        self.did_entry(place.id, name);
+        self.did_make(place.id, name);
         let (mut attributes, file) = self.host.create(&place.held, name, access, maker(header, mode))?;
         if drop_set_id && access.truncate && attributes.mode & 0o6000 != 0 {
             let held = self.host.hold(&place.held, name)?;
             attributes = self.host.change(&held, Some(&file), &Change { drop_set_id: true, ..Change::default() })?;
         }
-        self.did_entry(place.id, name);
+        self.did_make(place.id, name);
         let node = self.tell(&place, name, &attributes);
+        let leave = self.kernel_may(access, &file);
         let handle = self.opened(node, file)?;
-        let found = Found { node, shown: Some(self.shown(&attributes)), lifetime: LIFETIME };
-        Ok(Answer::Payload(Payload::entry(found).and_open(handle, kernel_may(access))))
+        let found = Found { node, shown: Some(self.shown(&attributes)), lifetimes: BRIEF };
+        Ok(Answer::Payload(Payload::entry(found).and_open(handle, leave)))
     }
 
     pub(super) fn create_unnamed(&self, header: &Header, flags: u32, mode: u32) -> Outcome {
@@ -51,9 +54,17 @@ impl<H: HostFs> Server<H> {
         let unnamed = Name::new(b"(unnamed)").expect("one component");
         let node = self.tell(&place, unnamed, &attributes);
         self.nodes().pin(node, held);
+        let leave = self.kernel_may(access, &file);
         let handle = self.opened(node, file)?;
-        let found = Found { node, shown: Some(self.shown(&attributes)), lifetime: LIFETIME };
-        Ok(Answer::Payload(Payload::entry(found).and_open(handle, kernel_may(access))))
+        let found = Found { node, shown: Some(self.shown(&attributes)), lifetimes: BRIEF };
+        Ok(Answer::Payload(Payload::entry(found).and_open(handle, leave)))
+    }
+
+    /// Pages that the guest has cached stay, since they go when the file's time or size has changed. Nothing is to be told at close
+    /// to who only reads, nor where a file system says all in its answers to writes, which the guest's kernel passes on as they are.
+    fn kernel_may(&self, access: Access, file: &H::File) -> u32 {
+        let silent = !access.write || self.host.closes_silently(file);
+        open::KEEP_CACHE | if silent { open::NOFLUSH } else { 0 }
     }
 
     /// Gives a file a number that the guest is told of together with the node.
@@ -84,7 +95,7 @@ impl<H: HostFs> Server<H> {
             let place = self.hold_to_change(node)?;
             self.host.change(&place.held, None, &Change { drop_set_id: true, ..Change::default() })?;
         }
-        self.did_node(node);
+        self.did_to_content(node);
         let written = self.host.write(&file, what.offset, &parts)?;
         // Not more than was asked.
         Ok(Answer::Payload(Payload::size(written as u32)))
@@ -151,12 +162,6 @@ fn access(flags: u32) -> Access {
         durable: has(DATA_SYNC),
         exclusive: has(EXCLUSIVE),
     }
-}
-
-/// Pages that the guest has cached stay, since they go when the file's time or size has changed; and who only reads has nothing
-/// to be told of at close.
-fn kernel_may(access: Access) -> u32 {
-    open::KEEP_CACHE | if access.write { 0 } else { open::NOFLUSH }
 }
 
 /// The first `len` bytes of `parts`, all of which must be there.

@@ -4,8 +4,9 @@ use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::lifetimes::{BRIEF, Reported};
 use super::places::Place;
-use super::{Answer, LIFETIME, Outcome, Server, done};
+use super::{Answer, Outcome, Server, done};
 use crate::virtio::fs::errno::Errno;
 use crate::virtio::fs::fuse::reply::{Found, Listing, Payload};
 use crate::virtio::fs::fuse::request::Transfer;
@@ -71,8 +72,9 @@ impl<H: HostFs> Server<H> {
         match open {
             OpenFolder::Root(names) => list_shares(names, &mut next, plus, &mut listing),
             OpenFolder::Host { place, folder, identity } => {
+                let reported = self.reported(place);
                 let mut take = |entry: Entry| {
-                    let taken = self.take(place, *identity, entry, plus, &mut listing);
+                    let taken = self.take((place, reported.as_ref()), *identity, entry, plus, &mut listing);
                     next = if taken { entry.next } else { next };
                     taken
                 };
@@ -93,7 +95,7 @@ impl<H: HostFs> Server<H> {
     /// Adds an entry of the host's, if there is room.
     fn take(
         &self,
-        folder: &Place<H::Node>,
+        (folder, reported): (&Place<H::Node>, Option<&Reported<H::Node>>),
         identity: Identity,
         entry: Entry,
         plus: bool,
@@ -113,7 +115,7 @@ impl<H: HostFs> Server<H> {
         }
         // Whatever is wrong with this one, the others are listed; who wants it looks it up and is told.
         // Node 0 tells the guest nothing, as with the two entries that every folder has.
-        let nothing = Found { node: 0, shown: None, lifetime: LIFETIME };
+        let nothing = Found { node: 0, shown: None, lifetimes: BRIEF };
         let Ok(name) = Name::new(entry.name) else {
             listing.push(&entry, Some(nothing));
             return true;
@@ -128,7 +130,8 @@ impl<H: HostFs> Server<H> {
             }
         };
         let node = self.tell(folder, name, &attributes);
-        listing.push(&entry, Some(Found { node, shown: Some(self.shown(&attributes)), lifetime: LIFETIME }));
+        let lifetimes = Self::lifetimes(reported, name, node, &attributes);
+        listing.push(&entry, Some(Found { node, shown: Some(self.shown(&attributes)), lifetimes }));
         true
     }
 
@@ -185,7 +188,7 @@ fn list_shares(names: &[Vec<u8>], next: &mut u64, plus: bool, listing: &mut List
         }
         let place = place as u64;
         let entry = Entry { name, inode: u64::MAX - place, kind: Some(Kind::Folder), next: place + 1 };
-        listing.push(&entry, plus.then_some(Found { node: 0, shown: None, lifetime: LIFETIME }));
+        listing.push(&entry, plus.then_some(Found { node: 0, shown: None, lifetimes: BRIEF }));
         *next = entry.next;
     }
 }

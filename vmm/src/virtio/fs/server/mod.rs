@@ -10,6 +10,7 @@
 mod attributes;
 mod files;
 mod folders;
+pub(super) mod lifetimes;
 mod names;
 mod places;
 mod served;
@@ -17,14 +18,13 @@ mod served;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
 
 use vm_memory::VolatileSlice;
 
 use self::served::Served;
 use super::errno::Errno;
-use super::events::Happening;
 use super::events::watch::{self, Watch};
+use super::events::{Happening, Happenings};
 use super::fuse::numbers::{MAJOR, OLDEST_MINOR, init};
 use super::fuse::reply::{self, Payload};
 use super::fuse::request::{Header, Init, Operation};
@@ -49,9 +49,6 @@ const WISHES: u64 = init::ASYNC_READ
     | init::HANDLE_KILLPRIV_V2
     | init::INIT_EXT
     | init::DIRECT_IO_ALLOW_MMAP;
-
-/// How long the guest may believe what it was told of names and attributes. An edit on the host is seen after this at the latest.
-pub const LIFETIME: Duration = Duration::from_secs(1);
 
 /// How much of the host the guest may use at once.
 #[derive(Debug, Clone, Copy)]
@@ -94,7 +91,6 @@ pub struct Server<H: HostFs> {
     unopened: AtomicBool,
     streams: Mutex<folders::Streams<H>>,
     devices: Mutex<Vec<u64>>,
-    limits: Limits,
     greeted: AtomicBool,
     /// Set once changes on the host are watched for.
     watch: OnceLock<Arc<Watch<H::Node>>>,
@@ -118,7 +114,6 @@ impl<H: HostFs> Server<H> {
             unopened: AtomicBool::new(false),
             streams: Mutex::default(),
             devices: Mutex::default(),
-            limits,
             greeted: AtomicBool::new(false),
             watch: OnceLock::new(),
             herald: AtomicU32::new(0),
@@ -162,11 +157,10 @@ impl<H: HostFs> Server<H> {
         if let Some(watch) = self.watch.get() {
             self.nodes().all_folders().into_iter().for_each(|folder| watch.end(folder));
         }
-        let mut fresh = Nodes::new(self.limits.held);
-        if self.watch.get().is_some() {
-            fresh.note_folders();
-        }
-        let before = std::mem::replace(&mut *self.nodes(), fresh);
+        let mut nodes = self.nodes();
+        let fresh = nodes.anew();
+        let before = std::mem::replace(&mut *nodes, fresh);
+        drop(nodes);
         drop(before);
     }
 
@@ -181,7 +175,7 @@ impl<H: HostFs> Server<H> {
     ///
     /// # Errors
     /// No thread for it.
-    pub fn watch(self: &Arc<Self>) -> std::io::Result<Option<tokio::sync::mpsc::Receiver<Happening>>> {
+    pub fn watch(self: &Arc<Self>) -> std::io::Result<Option<Happenings>> {
         if self.watch.get().is_some() {
             return Ok(None);
         }

@@ -1,11 +1,10 @@
 //! Requests about names: finding, making, removing and renaming objects.
 
-use std::time::Duration;
-
+use super::lifetimes::ONCE;
 use super::places::Place;
-use super::{Answer, LIFETIME, Outcome, Server, done};
+use super::{Answer, Outcome, Server, done};
 use crate::virtio::fs::errno::Errno;
-use crate::virtio::fs::fuse::reply::{Found, Payload};
+use crate::virtio::fs::fuse::reply::{Found, Lifetimes, Payload};
 use crate::virtio::fs::fuse::request::Header;
 use crate::virtio::fs::host::{Attributes, HostFs, Kind, Maker, Rename};
 use crate::virtio::fs::name::Name;
@@ -24,11 +23,18 @@ impl<H: HostFs> Server<H> {
             return self.look_up_share(name);
         }
         let place = self.place(folder)?;
+        let reported = self.reported(&place);
         match self.see(&place.held, name) {
-            Ok(attributes) => Ok(Answer::Payload(self.entry(&place, name, &attributes))),
+            Ok(attributes) => {
+                let node = self.tell(&place, name, &attributes);
+                let lifetimes = Self::lifetimes(reported.as_ref(), name, node, &attributes);
+                Ok(Answer::Payload(Payload::entry(Found { node, shown: Some(self.shown(&attributes)), lifetimes })))
+            }
             // That there is none may be remembered, too.
             Err(Errno::NOENT) => {
-                Ok(Answer::Payload(Payload::entry(Found { node: 0, shown: None, lifetime: LIFETIME })))
+                let lifetime = Self::lifetime_of_nothing(reported.as_ref(), name);
+                let lifetimes = Lifetimes { name: lifetime, attributes: lifetime };
+                Ok(Answer::Payload(Payload::entry(Found { node: 0, shown: None, lifetimes })))
             }
             Err(error) => Err(error),
         }
@@ -40,7 +46,7 @@ impl<H: HostFs> Server<H> {
         let node = self.nodes().found_share(&share, name, share.identity());
         self.watch_folders();
         // Not to be remembered: another folder may be shared under this name at any time.
-        let found = Found { node, shown: Some(self.shown(&attributes)), lifetime: Duration::ZERO };
+        let found = Found { node, shown: Some(self.shown(&attributes)), lifetimes: ONCE };
         Ok(Answer::Payload(Payload::entry(found)))
     }
 
@@ -81,19 +87,19 @@ impl<H: HostFs> Server<H> {
         make: impl FnOnce(&H::Node, Maker) -> Result<Attributes, Errno>,
     ) -> Outcome {
         let place = self.hold_to_change(header.node)?;
-        self.did_entry(place.id, name);
+        self.did_make(place.id, name);
         let attributes = make(&place.held, maker(header, mode))?;
-        self.did_entry(place.id, name);
+        self.did_make(place.id, name);
         Ok(Answer::Payload(self.entry(&place, name, &attributes)))
     }
 
     pub(super) fn link(&self, node: u64, folder: u64, name: Name) -> Outcome {
         let (linked, place) = (self.hold_to_change(node)?, self.hold_to_change(folder)?);
         same_share(&linked, &place)?;
-        self.did_entry(place.id, name);
+        self.did_make(place.id, name);
         let attributes = self.host.link(&linked.held, &place.held, name)?;
-        self.did_entry(place.id, name);
-        self.did_node(node);
+        self.did_make(place.id, name);
+        self.did_to_attributes(node);
         Ok(Answer::Payload(self.entry(&place, name, &attributes)))
     }
 
@@ -127,11 +133,21 @@ impl<H: HostFs> Server<H> {
         let moved = self.see(&source.held, from.1)?;
         let doomed = (how == Rename::Replace).then(|| self.hold_doomed(&target, to.1)).flatten();
         let exchanged = (how == Rename::Exchange).then(|| self.see(&target.held, to.1)).transpose()?;
-        self.did_entry(source.id, from.1);
-        self.did_entry(target.id, to.1);
-        self.host.rename((&source.held, from.1), (&target.held, to.1), how)?;
-        self.did_entry(source.id, from.1);
-        self.did_entry(target.id, to.1);
+        let did = || {
+            match &exchanged {
+                Some(other) => self.did_name(source.id, from.1, other),
+                None => self.did_entry(source.id, from.1),
+            }
+            self.did_name(target.id, to.1, &moved);
+        };
+        // Before as well: the host may report it before it returns.
+        did();
+        if let Err(error) = self.host.rename((&source.held, from.1), (&target.held, to.1), how) {
+            self.did_entry(source.id, from.1);
+            self.did_entry(target.id, to.1);
+            return Err(error);
+        }
+        did();
         let mut nodes = self.nodes();
         if let Some((node, held)) = doomed {
             nodes.pin(node, held);

@@ -1,9 +1,13 @@
 //! From the numbers that the guest names to what lies on the host, and back: nodes held, found again, and told of.
 
 use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::Instant;
 
-use super::{LIFETIME, Server};
+use super::Server;
+use super::lifetimes::BRIEF;
 use crate::virtio::fs::errno::Errno;
+use crate::virtio::fs::events::At;
+use crate::virtio::fs::events::doubts::Doubt;
 use crate::virtio::fs::fuse::reply::{Found, Payload, Shown};
 use crate::virtio::fs::host::{Attributes, HostFs, Identity, Kind};
 use crate::virtio::fs::name::Name;
@@ -95,17 +99,42 @@ impl<H: HostFs> Server<H> {
         new.into_iter().for_each(|folder| watch.begin(folder));
     }
 
-    /// The guest itself did something to this entry.
+    /// The guest itself removed or renamed this entry.
     pub(in crate::virtio::fs) fn did_entry(&self, folder: u64, name: Name) {
         if let Some(watch) = self.watch.get() {
             watch.own.entry(folder, name.bytes());
+            watch.doubts.settle(&At { folder, name: name.bytes().to_vec() });
         }
     }
 
-    /// The guest itself changed this node.
-    pub(in crate::virtio::fs) fn did_node(&self, node: u64) {
+    /// The guest itself gives this name to what was found under another one, and is about to believe for long that it has it.
+    pub(in crate::virtio::fs) fn did_name(&self, folder: u64, name: Name, named: &Attributes) {
         if let Some(watch) = self.watch.get() {
-            watch.own.node(node);
+            let doubt = Doubt { identity: named.identity, kind: named.kind, when: Instant::now() };
+            watch.own.entry(folder, name.bytes());
+            watch.doubts.add(At { folder, name: name.bytes().to_vec() }, doubt);
+        }
+    }
+
+    /// The guest itself made this entry.
+    pub(in crate::virtio::fs) fn did_make(&self, folder: u64, name: Name) {
+        if let Some(watch) = self.watch.get() {
+            watch.own.made(folder, name.bytes());
+            watch.doubts.settle(&At { folder, name: name.bytes().to_vec() });
+        }
+    }
+
+    /// The guest itself changed this node's content.
+    pub(in crate::virtio::fs) fn did_to_content(&self, node: u64) {
+        if let Some(watch) = self.watch.get() {
+            watch.own.content(node);
+        }
+    }
+
+    /// The guest itself changed this node's attributes.
+    pub(in crate::virtio::fs) fn did_to_attributes(&self, node: u64) {
+        if let Some(watch) = self.watch.get() {
+            watch.own.attributes(node);
         }
     }
 
@@ -113,10 +142,10 @@ impl<H: HostFs> Server<H> {
         &self.host
     }
 
-    /// As an answer.
+    /// What the guest has just made, as an answer.
     pub(in crate::virtio::fs) fn entry(&self, folder: &Place<H::Node>, name: Name, attributes: &Attributes) -> Payload {
         let node = self.tell(folder, name, attributes);
-        Payload::entry(Found { node, shown: Some(self.shown(attributes)), lifetime: LIFETIME })
+        Payload::entry(Found { node, shown: Some(self.shown(attributes)), lifetimes: BRIEF })
     }
 
     pub(in crate::virtio::fs) fn shown<'a>(&self, attributes: &'a Attributes) -> Shown<'a> {

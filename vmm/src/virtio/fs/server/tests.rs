@@ -5,12 +5,14 @@ use std::path::PathBuf;
 
 use super::*;
 use crate::sys::NativeFs;
+use crate::virtio::fs::fuse::numbers::open;
 use crate::virtio::fs::fuse::request::Transfer;
 use crate::virtio::fs::fuse::set_attr::{SetAttr, fattr};
 use crate::virtio::fs::host::Kind;
 use crate::virtio::fs::nodes::ROOT;
 
 mod events;
+mod lifetimes;
 
 struct World {
     /// Before the folder: where an open handle keeps a folder from going, removing that would never end.
@@ -128,6 +130,29 @@ fn f4_a_handle_that_was_never_given_or_is_released_opens_nothing() {
         ] {
             assert_eq!(world.fails(file, &operation), Errno::BADF, "{operation:?}");
         }
+    }
+}
+
+#[test]
+fn closing_is_told_only_where_it_may_say_something() {
+    let world = world();
+    fs::write(world.path("file"), "text").unwrap();
+    let folder = world.look_up(ROOT, "rw");
+    let file = world.look_up(folder, "file");
+    for (flags, silent) in [(0, Some(true)), (1, None), (2, None), (0o1001, None)] {
+        let Answer::Payload(payload) = world.ask(file, &Operation::Open { flags, drop_set_id: false }) else {
+            panic!("it can be opened")
+        };
+        let [handle, leave] = [0, 8].map(|at| u64::from_le_bytes(payload.bytes()[at..at + 8].try_into().unwrap()));
+        let silent = silent.unwrap_or_else(|| {
+            let open = world.server.files.get(handle).unwrap();
+            world.server.host().closes_silently(&open)
+        });
+        assert_eq!(leave & u64::from(open::NOFLUSH) != 0, silent, "{flags:o}");
+        assert!(
+            matches!(world.ask(file, &Operation::Flush { handle }), Answer::Payload(_)),
+            "whoever tells it all the same"
+        );
     }
 }
 

@@ -1,5 +1,7 @@
 //! What happens on the host, as it is told to the guest and repeated there.
 
+use std::time::Duration;
+
 use super::*;
 use crate::virtio::fs::events::{At, Happening};
 
@@ -37,10 +39,10 @@ fn what_others_change_is_told_by_its_kind_and_what_the_guest_changes_is_not() {
     let mut next = || {
         let until = std::time::Instant::now() + Duration::from_secs(20);
         loop {
-            match happenings.try_recv() {
-                Ok(happening) => return happening,
-                Err(_) if std::time::Instant::now() > until => panic!("nothing was told"),
-                Err(_) => std::thread::sleep(Duration::from_millis(5)),
+            match happenings.next_now() {
+                Some((happening, _)) => return happening,
+                None if std::time::Instant::now() > until => panic!("nothing was told"),
+                None => std::thread::sleep(Duration::from_millis(5)),
             }
         }
     };
