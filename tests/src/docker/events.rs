@@ -44,6 +44,24 @@ impl Watcher<'_> {
         }
     }
 
+    /// Waits until these lines are the last that came; before them may be some of `perhaps`, and nothing else.
+    fn hears_at_last(&mut self, wanted: &[&str], perhaps: &[&str]) -> Result<()> {
+        let until = Instant::now() + self.s.seconds(30);
+        loop {
+            let lines = self.lines()?;
+            let new = lines[self.heard.min(lines.len())..].iter();
+            let kinds: Vec<String> = new.map(|line| line.split(' ').take(2).collect::<Vec<_>>().join(" ")).collect();
+            let before = kinds.len().saturating_sub(wanted.len());
+            if kinds[before..] == *wanted {
+                ensure!(kinds[..before].iter().all(|kind| perhaps.contains(&kind.as_str())), "events: {kinds:?}");
+                self.heard = lines.len();
+                return Ok(());
+            }
+            ensure!(Instant::now() < until, "events: {kinds:?}, and at last should be {wanted:?}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
     fn at(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
@@ -82,6 +100,7 @@ fn edits(s: &Session) -> Result<()> {
     fs::rename(watcher.at(".save"), watcher.at("other"))?;
     watcher.hears(&["MOVED_FROM .save", "MOVED_TO other"])?;
     same("content after the event", watcher.in_container("cat /src/other")?, "three".to_owned())?;
+    saved_at_once(&mut watcher)?;
     fs::set_permissions(watcher.at("other"), std::os::unix::fs::PermissionsExt::from_mode(0o640))?;
     watcher.hears(&["ATTRIB other"])?;
     fs::create_dir(watcher.at("folder"))?;
@@ -98,6 +117,21 @@ fn edits(s: &Session) -> Result<()> {
     seen_by_who_looked_before(&mut watcher)?;
     fs::write(watcher.at("end"), "")?;
     ended(s)
+}
+
+/// As other editors save: so soon that the other file has its last name when anybody here looks for it under its first.
+fn saved_at_once(watcher: &mut Watcher) -> Result<()> {
+    for (round, target) in ["other", "fresh", "other", "fresh"].into_iter().enumerate() {
+        let (first, text) = (format!(".at-once-{round}"), format!("round {round}"));
+        fs::write(watcher.at(&first), &text)?;
+        fs::rename(watcher.at(&first), watcher.at(target))?;
+        let [create, modify] = ["CREATE", "MODIFY"].map(|kind| format!("{kind} {first}"));
+        let moved = [format!("MOVED_FROM {first}"), format!("MOVED_TO {target}")];
+        watcher.hears_at_last(&[&moved[0], &moved[1]], &[&create, &modify])?;
+        same("content after the event", watcher.in_container(&format!("cat /src/{target}"))?, text)?;
+    }
+    fs::remove_file(watcher.at("fresh"))?;
+    watcher.hears(&["DELETE fresh"])
 }
 
 /// What the container's kernel remembers of a name does not keep the event away.

@@ -22,7 +22,7 @@ impl<H: HostFs> Server<H> {
     /// Requests of this thread of the guest may repeat what is armed, and the guest may believe for long what it is told, since
     /// it will be told of every change; 0 says that there is nobody.
     pub fn herald(&self, thread: u32) {
-        self.herald.store(thread, std::sync::atomic::Ordering::Release);
+        self.herald.set(thread);
         self.listens(thread != 0);
     }
 
@@ -166,11 +166,16 @@ impl<H: HostFs> Server<H> {
         Some((node.unwrap_or_else(|| self.tell(&place, name, &attributes)), attributes, ONCE))
     }
 
-    /// What was at `to` before, for the guest to replace.
+    /// What was at `to` before, for the guest to replace: not what is there by now, under whichever of its names the guest knows
+    /// it. A kernel that is told one thing of both names takes them for one, does nothing, and says that all is well.
     fn replaced(&self, from: &At, to: &At) -> Answer {
+        let now = self.place(to.folder).ok().and_then(|place| {
+            let identity = self.see(&place.held, Name::new(&to.name).ok()?).ok()?.identity;
+            self.nodes().known_as(identity, &place.share)
+        });
         let mut nodes = self.nodes();
         let moving = nodes.child(from.folder, &from.name).map(|(node, _)| node);
-        let before = nodes.child(to.folder, &to.name).filter(|(node, _)| Some(*node) != moving);
+        let before = nodes.child(to.folder, &to.name).filter(|(node, _)| Some(*node) != moving && Some(*node) != now);
         let Some((node, kind)) = before.and_then(|_| nodes.told_child(to.folder, &to.name)) else {
             return Answer::Error(Errno::NOENT);
         };

@@ -10,10 +10,11 @@
 //! Whether all this works just now decides how long the guest may believe what it is told (trust, and the server's lifetimes).
 //!
 //! One happening at a time is armed; only requests of the agent's one thread, and only those that belong to it, are answered
-//! so. Everything else of that thread is served as everybody's.
+//! so. What else that thread looks at is shown to it as to everybody, and what else it would change is refused (herald).
 
 pub(super) mod doubts;
 pub(super) mod echo;
+pub(super) mod herald;
 pub(super) mod own;
 mod trust;
 pub(super) mod watch;

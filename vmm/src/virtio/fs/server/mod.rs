@@ -16,13 +16,14 @@ mod places;
 mod served;
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use vm_memory::VolatileSlice;
 
 use self::served::Served;
 use super::errno::Errno;
+use super::events::herald::{self, Herald};
 use super::events::watch::{self, Watch};
 use super::events::{Happening, Happenings};
 use super::fuse::numbers::{MAJOR, OLDEST_MINOR, init};
@@ -95,7 +96,7 @@ pub struct Server<H: HostFs> {
     /// Set once changes on the host are watched for.
     watch: OnceLock<Arc<Watch<H::Node>>>,
     /// The guest's thread whose requests may repeat what is armed; 0 is none.
-    pub(super) herald: AtomicU32,
+    pub(super) herald: Herald,
     pub(super) armed: Mutex<Option<Happening>>,
     served: Served,
 }
@@ -116,7 +117,7 @@ impl<H: HostFs> Server<H> {
             devices: Mutex::default(),
             greeted: AtomicBool::new(false),
             watch: OnceLock::new(),
-            herald: AtomicU32::new(0),
+            herald: Herald::default(),
             armed: Mutex::default(),
             served: Served::default(),
         }
@@ -199,12 +200,13 @@ impl<H: HostFs> Server<H> {
         if !self.greeted.load(Ordering::Acquire) && !matches!(operation, Operation::Init(_)) {
             return if unanswered(operation) { Answer::None } else { Answer::Error(Errno::IO) };
         }
-        // No thread has the number 0, which is what the kernel itself asks as.
-        if header.pid != 0
-            && header.pid == self.herald.load(Ordering::Acquire)
+        if self.herald.is(header.pid)
             && let Some(answer) = self.echo(header, operation)
         {
             return answer;
+        }
+        if herald::acts(operation) && self.herald.may_not_act(header.pid) {
+            return Answer::Error(Errno::IO);
         }
         self.dispatch(header, operation, exchange).unwrap_or_else(Answer::Error)
     }

@@ -17,15 +17,19 @@ fn only_the_agents_thread_repeats_what_is_armed_and_only_that() {
     assert_eq!(world.fails(folder, &make("new")), Errno::EXIST, "another thread");
     assert!(matches!(world.ask_as(77, folder, &Operation::Lookup { name: name("new") }), Answer::Error(Errno::NOENT)));
     assert!(matches!(world.ask_as(77, folder, &make("new")), Answer::Payload(_)));
-    assert!(matches!(world.ask_as(77, folder, &make("other")), Answer::Payload(_)), "is done, as everybody's");
-    assert!(world.path("other").is_file());
+    assert!(matches!(world.ask_as(77, folder, &make("other")), Answer::Error(Errno::IO)), "nothing else is done");
+    assert!(!world.path("other").exists());
     let removed = Happening::Removed(At { folder, name: b"gone".to_vec() }, Kind::File);
     world.server.arm(&removed);
     assert!(matches!(world.ask_as(77, folder, &Operation::Unlink { name: name("gone") }), Answer::Payload(_)));
-    world.ask_as(77, folder, &Operation::Unlink { name: name("other") });
-    assert!(!world.path("other").exists(), "what is not armed is done");
     world.server.disarm();
-    assert!(matches!(world.ask_as(77, folder, &Operation::Unlink { name: name("gone") }), Answer::Error(Errno::NOENT)));
+    // The host has slept, given up waiting, and somebody has made another one: the agent's late request must not remove it.
+    fs::write(world.path("gone"), "another").unwrap();
+    let late = Operation::Unlink { name: name("gone") };
+    assert!(matches!(world.ask_as(77, folder, &late), Answer::Error(Errno::IO)));
+    world.server.herald(0);
+    assert!(matches!(world.ask_as(77, folder, &late), Answer::Error(Errno::IO)));
+    assert_eq!(fs::read(world.path("gone")).unwrap(), b"another");
     assert_eq!(fs::read(world.path("new")).unwrap(), b"text", "nothing of it was touched");
 }
 
@@ -80,4 +84,40 @@ fn what_others_change_is_told_by_its_kind_and_what_the_guest_changes_is_not() {
     world.ask(folder, &Operation::Unlink { name: name("mine") });
     fs::remove_file(world.path("other")).unwrap();
     assert_eq!(next(), Happening::Removed(at("other"), Kind::File), "nothing of the guest's own before it");
+}
+
+/// An editor writes another file and gives it the old one's name at once, so that the guest never hears of it under the first.
+#[test]
+fn a_renaming_of_what_the_guest_never_knew_is_one_to_its_kernel() {
+    let world = world();
+    let folder = world.look_up(ROOT, "rw");
+    world.server.herald(77);
+    let at = |entry: &str| At { folder, name: entry.as_bytes().to_vec() };
+    let ask = |entry| world.ask_as(77, folder, &Operation::Lookup { name: name(entry) });
+    // One that is new, one whose old file the guest knows, and one that it has asked for and may have forgotten again.
+    fs::write(world.path("known"), "old").unwrap();
+    let old = world.look_up(folder, "known");
+    for (target, first) in [("new", false), ("known", false), ("known", true)] {
+        fs::write(world.path(".saved"), target).unwrap();
+        fs::rename(world.path(".saved"), world.path(target)).unwrap();
+        if first {
+            world.look_up(folder, target);
+        }
+        assert!(world.server.arm(&Happening::Renamed(at(".saved"), at(target))).is_some());
+        let Answer::Payload(moved) = ask(".saved") else { panic!("what moved is told under its old name") };
+        let moved = u64::from_le_bytes(moved.bytes()[..8].try_into().unwrap());
+        match ask(target) {
+            Answer::Error(error) => assert_eq!(error, Errno::NOENT),
+            Answer::Payload(before) => {
+                let before = u64::from_le_bytes(before.bytes()[..8].try_into().unwrap());
+                assert!(before != moved, "{target}: the kernel would take both names for one");
+                assert_eq!(before, old);
+            }
+            other => panic!("{other:?}"),
+        }
+        let new_name = name(target);
+        let rename = Operation::Rename { name: name(".saved"), new_folder: folder, new_name, flags: 0 };
+        assert!(matches!(world.ask_as(77, folder, &rename), Answer::Payload(_)));
+        world.server.disarm();
+    }
 }
