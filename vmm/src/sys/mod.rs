@@ -22,6 +22,8 @@ mod reports;
 // Of the backends for other systems; tested on all.
 #[cfg(any(test, not(target_os = "linux")))]
 mod rows;
+#[cfg(any(test, windows))]
+mod told;
 mod transfer;
 #[cfg(unix)]
 mod unix;

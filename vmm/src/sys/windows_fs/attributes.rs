@@ -4,8 +4,7 @@
 use std::os::windows::io::OwnedHandle;
 
 use windows_sys::Win32::Storage::FileSystem::{
-    FILE_ATTRIBUTE_READONLY, FILE_ATTRIBUTE_REPARSE_POINT, FILE_ATTRIBUTE_TAG_INFO, FILE_BASIC_INFO, FILE_ID_INFO,
-    FILE_STANDARD_INFO,
+    FILE_ATTRIBUTE_READONLY, FILE_ATTRIBUTE_REPARSE_POINT, FILE_ATTRIBUTE_TAG_INFO, FILE_BASIC_INFO, FILE_STANDARD_INFO,
 };
 use windows_sys::Win32::System::Ioctl::FSCTL_GET_REPARSE_POINT;
 
@@ -26,6 +25,8 @@ pub(super) struct Real {
     pub(super) shown: Attributes,
     /// Its number, of which the identity has room for half.
     pub(super) id: u128,
+    /// As the host tells it from others now, which is not always as the guest was told of it.
+    pub(super) host: Identity,
     /// Of its reparse point; 0 if it is none.
     pub(super) tag: u32,
 }
@@ -33,13 +34,8 @@ pub(super) struct Real {
 pub(super) fn real(handle: &OwnedHandle) -> Outcome<Real> {
     let basic: FILE_BASIC_INFO = nt::query(handle)?;
     let standard: FILE_STANDARD_INFO = nt::query(handle)?;
-    let number: FILE_ID_INFO = nt::query(handle)?;
-    let tag = if basic.FileAttributes & FILE_ATTRIBUTE_REPARSE_POINT != 0 {
-        nt::query::<FILE_ATTRIBUTE_TAG_INFO>(handle)?.ReparseTag
-    } else {
-        0
-    };
-    let id = u128::from_le_bytes(number.FileId.Identifier);
+    let (host, id) = number(handle, &basic)?;
+    let tag = tag(handle, &basic)?;
     let kind = kind_of(basic.FileAttributes, tag);
     let mode = match kind {
         // Of a folder that mark means something else.
@@ -51,10 +47,8 @@ pub(super) fn real(handle: &OwnedHandle) -> Outcome<Real> {
         Kind::Link => read_link(handle).map_or(0, |text| text.len() as u64),
         _ => 0,
     };
-    let identity =
-        Identity { device: number.VolumeSerialNumber, inode: folded(id), birth: basic.CreationTime.cast_unsigned() };
     let shown = Attributes {
-        identity,
+        identity: host,
         kind,
         mode,
         uid: 0,
@@ -69,7 +63,25 @@ pub(super) fn real(handle: &OwnedHandle) -> Outcome<Real> {
         modified: from_filetime(basic.LastWriteTime),
         changed: from_filetime(basic.ChangeTime),
     };
-    Ok(Real { shown, id, tag })
+    Ok(Real { shown, id, host, tag })
+}
+
+/// Which object it is on the host, and what: all that going on from it has to know.
+pub(super) fn which(handle: &OwnedHandle) -> Outcome<(Identity, Kind)> {
+    let basic: FILE_BASIC_INFO = nt::query(handle)?;
+    Ok((number(handle, &basic)?.0, kind_of(basic.FileAttributes, tag(handle, &basic)?)))
+}
+
+fn number(handle: &OwnedHandle, basic: &FILE_BASIC_INFO) -> Outcome<(Identity, u128)> {
+    let (device, id) = nt::number(handle)?;
+    Ok((Identity { device, inode: folded(id), birth: basic.CreationTime.cast_unsigned() }, id))
+}
+
+fn tag(handle: &OwnedHandle, basic: &FILE_BASIC_INFO) -> Outcome<u32> {
+    if basic.FileAttributes & FILE_ATTRIBUTE_REPARSE_POINT == 0 {
+        return Ok(0);
+    }
+    Ok(nt::query::<FILE_ATTRIBUTE_TAG_INFO>(handle)?.ReparseTag)
 }
 
 /// A number of 128 bits in 64. NTFS has no more, so nothing is lost there.

@@ -11,9 +11,9 @@ use windows_sys::Win32::Storage::FileSystem::{
 };
 use windows_sys::Win32::System::Ioctl::{FSCTL_QUERY_ALLOCATED_RANGES, FSCTL_SET_SPARSE, FSCTL_SET_ZERO_DATA};
 
+use super::Outcome;
 use super::node::Node;
 use super::nt::{self, How, io_errno};
-use super::{Outcome, attributes};
 use crate::sys;
 use crate::sys::transfer::transfer;
 use crate::virtio::fs::Errno;
@@ -75,7 +75,7 @@ pub(super) fn open(node: &Node, access: Access) -> Outcome<Open> {
     // A file with a reparse point is one whose content is elsewhere: compressed, in the cloud. The system gets it if asked so.
     let open = node.open(How { follow: real.tag != 0, ..how(access, FILE_OPEN) })?;
     // It could have become a link since, which would have been followed.
-    if real.tag != 0 && attributes::real(&open)?.shown.identity != real.shown.identity {
+    if real.tag != 0 && !node.is_open_as(&open)? {
         return Err(Errno::STALE);
     }
     let open = Open::new(open, access);

@@ -1,5 +1,5 @@
-//! [`HostFs`] for Windows, on NTFS and ReFS: calls of the kernel that go one checked name from a handle of a folder, or to an
-//! object by its number, and never do what a link or a junction says. Everything is opened so that other programs may read,
+//! [`HostFs`] for Windows, on NTFS and ReFS, and with less on what is none of these (FAT, exFAT, networks): calls of the kernel that
+//! go one checked name from a handle of a folder, or to an object by its number, and never do what a link or a junction says. Everything is opened so that other programs may read,
 //! write, rename and remove it meanwhile; those of them that are less polite keep a container out with `EBUSY`.
 //!
 //! Names that differ in case only are one, unless a folder was told otherwise, and nothing here fights that: a container that
@@ -11,8 +11,11 @@ mod content;
 mod listing;
 mod names;
 mod node;
+mod nodes;
 mod nt;
+mod place;
 mod records;
+mod volume;
 
 use std::os::windows::ffi::OsStrExt;
 use std::path::Path;
@@ -21,7 +24,8 @@ use vm_memory::VolatileSlice;
 
 use self::content::Open;
 use self::listing::Folder;
-use self::node::{LOOK, Node, Nodes};
+use self::node::{LOOK, Node};
+use self::nodes::Nodes;
 use crate::sys::reports::{Names, Reports, Roots};
 use crate::virtio::fs::Errno;
 use crate::virtio::fs::Name;
@@ -59,11 +63,12 @@ impl HostFs for WindowsFs {
     }
 
     fn look_up(&self, folder: &Node, name: Name) -> Outcome<Attributes> {
-        self.attributes(&self.nodes.hold(folder, name)?)
+        let (node, real) = self.nodes.hold(folder, name)?;
+        Ok(self.shown(&node, real.shown))
     }
 
     fn hold(&self, folder: &Node, name: Name) -> Outcome<Node> {
-        self.nodes.hold(folder, name)
+        Ok(self.nodes.hold(folder, name)?.0)
     }
 
     fn attributes(&self, node: &Node) -> Outcome<Attributes> {
@@ -114,7 +119,7 @@ impl HostFs for WindowsFs {
         self.created(folder, name, access, maker)
     }
 
-    /// A node is a number, and the number of what has no name leads nowhere.
+    /// A node is a number or a place, and neither leads to what has no name.
     fn hold_open(&self, _: &Open) -> Option<Node> {
         None
     }
@@ -197,3 +202,6 @@ impl HostFs for WindowsFs {
         records::remove(node, name)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,10 +16,11 @@ use windows_sys::Wdk::Storage::FileSystem::{
 };
 use windows_sys::Win32::Foundation::{HANDLE, NTSTATUS, OBJ_CASE_INSENSITIVE, RtlNtStatusToDosError, UNICODE_STRING};
 use windows_sys::Win32::Storage::FileSystem::{
-    FILE_ATTRIBUTE_NORMAL, FILE_ATTRIBUTE_TAG_INFO, FILE_BASIC_INFO, FILE_DISPOSITION_INFO, FILE_DISPOSITION_INFO_EX,
-    FILE_ID_INFO, FILE_INFO_BY_HANDLE_CLASS, FILE_SHARE_DELETE, FILE_SHARE_READ, FILE_SHARE_WRITE, FILE_STANDARD_INFO,
-    FileAttributeTagInfo, FileBasicInfo, FileDispositionInfo, FileDispositionInfoEx, FileIdInfo, FileStandardInfo,
-    GetFileInformationByHandleEx, GetFinalPathNameByHandleW, SYNCHRONIZE, SetFileInformationByHandle,
+    BY_HANDLE_FILE_INFORMATION, FILE_ATTRIBUTE_NORMAL, FILE_ATTRIBUTE_TAG_INFO, FILE_BASIC_INFO, FILE_DISPOSITION_INFO,
+    FILE_DISPOSITION_INFO_EX, FILE_ID_INFO, FILE_INFO_BY_HANDLE_CLASS, FILE_SHARE_DELETE, FILE_SHARE_READ,
+    FILE_SHARE_WRITE, FILE_STANDARD_INFO, FileAttributeTagInfo, FileBasicInfo, FileDispositionInfo,
+    FileDispositionInfoEx, FileIdInfo, FileStandardInfo, GetFileInformationByHandle, GetFileInformationByHandleEx,
+    GetFinalPathNameByHandleW, GetVolumeInformationByHandleW, SYNCHRONIZE, SetFileInformationByHandle,
 };
 use windows_sys::Win32::System::IO::{DeviceIoControl, IO_STATUS_BLOCK};
 
@@ -27,7 +28,8 @@ use super::Outcome;
 use crate::virtio::fs::Errno;
 use crate::virtio::fs::foreign::{from_nt, from_windows};
 
-/// Units of a path, and a NUL.
+/// Units of a path, and a NUL: what is enough for most, and for all.
+const USUAL_PATH: u32 = 512;
 const LONGEST_PATH: u32 = 32_768;
 
 /// How something is opened.
@@ -152,19 +154,59 @@ pub(super) fn query<T: Information>(handle: &OwnedHandle) -> Outcome<T> {
     Ok(unsafe { information.assume_init() })
 }
 
+/// The number of a volume and of an object on it, which is 0 where the file system gives none.
+pub(super) fn number(handle: &OwnedHandle) -> Outcome<(u64, u128)> {
+    match query::<FILE_ID_INFO>(handle) {
+        Ok(long) => return Ok((long.VolumeSerialNumber, u128::from_le_bytes(long.FileId.Identifier))),
+        // A file system that has none so long, as FAT.
+        Err(Errno::INVAL | Errno::OPNOTSUPP) => {}
+        Err(other) => return Err(other),
+    }
+    let mut short = BY_HANDLE_FILE_INFORMATION::default();
+    // SAFETY: the handle is open, and the call writes one such structure, of numbers.
+    let answer = unsafe { GetFileInformationByHandle(handle.as_raw_handle(), &raw mut short) };
+    done(answer).map_err(|error| io_errno(&error))?;
+    let id = u64::from(short.nFileIndexHigh) << 32 | u64::from(short.nFileIndexLow);
+    // `FILE_INVALID_FILE_ID`
+    let id = if id == u64::MAX { 0 } else { id };
+    Ok((u64::from(short.dwVolumeSerialNumber), u128::from(id)))
+}
+
+/// What the file system says that it can do: `FILE_NAMED_STREAMS`, `FILE_SUPPORTS_OPEN_BY_FILE_ID`, …
+pub(super) fn powers(handle: &OwnedHandle) -> Outcome<u32> {
+    let mut powers = 0;
+    // SAFETY: the handle is open, and the call writes one number to `powers`; nothing else is asked for.
+    done(unsafe {
+        GetVolumeInformationByHandleW(
+            handle.as_raw_handle(),
+            null_mut(),
+            0,
+            null_mut(),
+            null_mut(),
+            &raw mut powers,
+            null_mut(),
+            0,
+        )
+    })
+    .map_err(|error| io_errno(&error))?;
+    Ok(powers)
+}
+
 /// The path of what a handle is of, in the form that no length bounds.
 pub(super) fn path(handle: &OwnedHandle) -> Outcome<Vec<u16>> {
-    let mut path = vec![0; LONGEST_PATH as usize];
-    // SAFETY: the handle is open, and the call writes at most as many units as there is room for.
-    let len = unsafe { GetFinalPathNameByHandleW(handle.as_raw_handle(), path.as_mut_ptr(), LONGEST_PATH, 0) };
-    if len == 0 {
-        return Err(io_errno(&io::Error::last_os_error()));
+    for room in [USUAL_PATH, LONGEST_PATH] {
+        let mut path = vec![0; room as usize];
+        // SAFETY: the handle is open, and the call writes at most as many units as there is room for.
+        let len = unsafe { GetFinalPathNameByHandleW(handle.as_raw_handle(), path.as_mut_ptr(), room, 0) };
+        if len == 0 {
+            return Err(io_errno(&io::Error::last_os_error()));
+        }
+        if len < room {
+            path.truncate(len as usize);
+            return Ok(path);
+        }
     }
-    if len >= LONGEST_PATH {
-        return Err(Errno::NAMETOOLONG);
-    }
-    path.truncate(len as usize);
-    Ok(path)
+    Err(Errno::NAMETOOLONG)
 }
 
 /// Fills `buffer` with a list. Its entries begin at multiples of 8 bytes, and so does it.

@@ -82,6 +82,10 @@ impl WindowsFs {
 
 /// Opens an attribute of what is held.
 fn open(node: &Node, attribute: &[u8], access: u32, disposition: u32) -> Outcome<OwnedHandle> {
+    // Not to be tried: some take the name for a file's.
+    if !node.has_streams() {
+        return Err(Errno::OPNOTSUPP);
+    }
     let name = stream_name(attribute)?;
     let how = How { access, disposition, ..LOOK };
     match nt::open(&node.open(LOOK)?, Target::Name(&name), how) {
@@ -136,7 +140,7 @@ pub(super) fn extended(node: &Node, name: &[u8]) -> Outcome<Vec<u8>> {
 }
 
 pub(super) fn list(node: &Node) -> Outcome<Vec<u8>> {
-    if !has_any(node)? {
+    if !has_any(node)? || !node.has_streams() {
         return Ok(Vec::new());
     }
     let open = node.open(LOOK)?;

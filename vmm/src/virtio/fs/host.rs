@@ -246,7 +246,9 @@ pub struct Entry<'a> {
 
 /// A host's file system; see the head of this file. Methods block and are called from worker threads, several at a time.
 pub trait HostFs: Send + Sync + 'static {
-    /// An object held so that it stays the same one, whoever renames or removes it; not open for its content.
+    /// An object held so that it stays the same one, whoever renames or removes it; not open for its content. Where a host has
+    /// only names to hold it by, it is stale (`ESTALE`) once somebody on the host renames it or a folder above it, until it is
+    /// looked up by its new name. It is never another one.
     type Node: Send + Sync + 'static;
     /// An open regular file.
     type File: Send + Sync + 'static;

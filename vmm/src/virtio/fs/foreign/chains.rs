@@ -7,7 +7,16 @@ use crate::virtio::fs::host::Kind;
 const DIRECTORY: u32 = 0x10;
 const REPARSE_POINT: u32 = 0x400;
 
-/// An entry of a folder (`FILE_ID_EXTD_DIR_INFORMATION`).
+/// How the entries of a folder's list are laid out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// With numbers of 128 bits (`FILE_ID_EXTD_DIR_INFORMATION`).
+    Long,
+    /// With numbers of 64 bits (`FILE_ID_BOTH_DIR_INFORMATION`), which more file systems know.
+    Short,
+}
+
+/// An entry of a folder.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Listed {
     /// Its name, as Windows has it.
@@ -19,12 +28,16 @@ pub struct Listed {
 }
 
 /// The entries of a folder in `bytes`. Damaged ones, and what comes behind, are left out.
-pub fn listed(bytes: &[u8]) -> impl Iterator<Item = Listed> {
-    entries(bytes).filter_map(|entry| {
+pub fn listed(bytes: &[u8], layout: Layout) -> impl Iterator<Item = Listed> {
+    entries(bytes).filter_map(move |entry| {
         let attributes = word(entry, 56)?;
-        let id = entry.get(72..88)?.first_chunk().map(|id| u128::from_le_bytes(*id))?;
-        let kind = kind_of(attributes, word(entry, 68)?);
-        Some(Listed { name: text(entry, 60, 88)?, id, kind })
+        let (id, tag_at, text_at) = match layout {
+            Layout::Long => (u128::from_le_bytes(*entry.get(72..)?.first_chunk()?), 68, 88),
+            // In the place of the length of extended attributes, which no reparse point has.
+            Layout::Short => (u64::from_le_bytes(*entry.get(96..)?.first_chunk()?).into(), 64, 104),
+        };
+        let kind = kind_of(attributes, word(entry, tag_at)?);
+        Some(Listed { name: text(entry, 60, text_at)?, id, kind })
     })
 }
 
@@ -83,7 +96,7 @@ mod tests {
         bytes.resize(96, 0xee);
         bytes.extend(entry(0, 0x400, 0xa000_001d, 1 << 100, "link"));
         bytes.extend([0xee; 32]);
-        let all: Vec<Listed> = listed(&bytes).collect();
+        let all: Vec<Listed> = listed(&bytes, Layout::Long).collect();
         let wide = |name: &str| name.encode_utf16().collect::<Vec<u16>>();
         assert_eq!(
             all,
@@ -92,6 +105,21 @@ mod tests {
                 Listed { name: wide("link"), id: 1 << 100, kind: Kind::Link },
             ]
         );
+    }
+
+    #[test]
+    fn a_shorter_entry_says_the_same() {
+        let mut bytes = vec![0; 104];
+        bytes[56..60].copy_from_slice(&0x410_u32.to_le_bytes());
+        bytes[60..64].copy_from_slice(&4_u32.to_le_bytes());
+        bytes[64..68].copy_from_slice(&0xa000_0003_u32.to_le_bytes());
+        // Its short name is not taken for anything else.
+        bytes[68..94].fill(0xee);
+        bytes[96..104].copy_from_slice(&(7_u64 << 40).to_le_bytes());
+        bytes.extend("ab".encode_utf16().flat_map(u16::to_le_bytes));
+        let all: Vec<Listed> = listed(&bytes, Layout::Short).collect();
+        assert_eq!(all, [Listed { name: "ab".encode_utf16().collect(), id: 7 << 40, kind: Kind::Link }]);
+        assert_eq!(listed(&bytes[..107], Layout::Short).count(), 0, "cut short");
     }
 
     #[test]
@@ -105,7 +133,8 @@ mod tests {
         #[test]
         fn no_bytes_make_it_panic_or_go_on_for_ever(bytes: Vec<u8>, next in 0..64u32) {
             let bytes = [&next.to_le_bytes()[..], &bytes].concat();
-            prop_assert!(listed(&bytes).count() <= bytes.len());
+            prop_assert!(listed(&bytes, Layout::Long).count() <= bytes.len());
+            prop_assert!(listed(&bytes, Layout::Short).count() <= bytes.len());
             prop_assert!(streams(&bytes).count() <= bytes.len());
         }
     }

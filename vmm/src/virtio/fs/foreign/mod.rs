@@ -10,7 +10,7 @@ mod streams;
 mod watched;
 mod win32;
 
-pub use chains::{Listed, kind_of, listed, streams};
+pub use chains::{Layout, Listed, kind_of, listed, streams};
 pub use darwin::from_darwin;
 pub use filetime::{from_filetime, to_filetime};
 pub use names::{from_wide, to_wide};
