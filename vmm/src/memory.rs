@@ -109,7 +109,7 @@ mod tests {
             let whole = whole_pages(start, len, size);
             let pages: Vec<usize> = whole.clone().step_by(size).map(|offset| start + offset).collect();
             prop_assert_eq!(pages, covered(start, len, size));
-            prop_assert!(whole.len() % size == 0 && whole.end <= len.max(whole.start));
+            prop_assert!(whole.len().is_multiple_of(size) && whole.end <= len.max(whole.start));
         }
     }
 

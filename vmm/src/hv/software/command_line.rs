@@ -103,7 +103,7 @@ impl CommandLine {
         pair("-device", "virtio-serial-device,max_ports=1".into());
         pair("-device", "virtconsole,chardev=console".into());
         // vhost-user has no balloon, so this one is QEMU's too. It takes what is behind reported memory out of the shared file,
-        // and thereby out of our mapping of it.
+        // and thereby out of our mapping of it. With two disks, network and folders it has the last of microvm's eight places.
         pair("-device", "virtio-balloon-device,free-page-reporting=on".into());
         pair("-display", "none".into());
         // QEMU needs neither further processes nor other privileges. TCG is not meant as a wall against a hostile guest,
@@ -140,8 +140,12 @@ mod tests {
         };
         let words: Vec<_> = line.arguments().into_iter().map(|word| word.into_string().expect("all ASCII")).collect();
         let devices = words.windows(2).filter(|pair| pair[0] == "-device").map(|pair| pair[1].as_str());
-        let names: Vec<_> = devices.clone().map(|device| device.split(',').next().unwrap_or_default()).collect();
-        assert_eq!(names, ["vhost-user-rng", "virtio-serial-device", "virtconsole", "virtio-balloon-device"]);
-        assert_eq!(devices.last(), Some("virtio-balloon-device,free-page-reporting=on"));
+        let expected = [
+            "vhost-user-rng,chardev=device0,queue_reset=off",
+            "virtio-serial-device,max_ports=1",
+            "virtconsole,chardev=console",
+            "virtio-balloon-device,free-page-reporting=on",
+        ];
+        assert_eq!(devices.collect::<Vec<_>>(), expected);
     }
 }

@@ -44,8 +44,8 @@ fn given(ram: &Ram) -> Vec<u64> {
     pages.filter(is_given).collect()
 }
 
-fn pages(ranges: &[Range<u64>]) -> Vec<u64> {
-    ranges.iter().flat_map(|range| range.clone().step_by(PAGE as usize)).collect()
+fn pages(ranges: impl IntoIterator<Item = Range<u64>>) -> Vec<u64> {
+    ranges.into_iter().flat_map(|range| range.step_by(PAGE as usize)).collect()
 }
 
 /// Offers a chain of these `(address, bytes)` blocks, and returns its head.
@@ -79,7 +79,7 @@ async fn reported_memory_is_gone_when_the_report_comes_back_and_serves_the_guest
     assert_eq!((used[0].head, used[0].len), (0, 0));
     assert!((block..after).step_by(PAGE as usize).all(|page| !is_held(&driver.ram, page)), "the host still holds it");
     assert!(is_held(&driver.ram, block - PAGE) && is_held(&driver.ram, after));
-    assert_eq!(given(&driver.ram), pages(&[block..after]));
+    assert_eq!(given(&driver.ram), pages(Some(block..after)));
     driver.ram.write(block, b"used again");
     assert_eq!(driver.ram.read(block, 10), b"used again");
 }
@@ -93,8 +93,8 @@ async fn a_report_as_long_as_the_queue_goes_back_whole_and_the_next_one_too() {
         report(&mut driver, blocks, WRITE);
         driver.rings[REPORTING].next_used(1).await;
     }
-    let ranges: Vec<_> = blocks.iter().map(|&(addr, len)| addr..addr + u64::from(len)).collect();
-    assert_eq!(given(&driver.ram), pages(&[&ranges[..], &[HIGH_BASE..HIGH_END]].concat()));
+    let ranges = blocks.iter().map(|&(addr, len)| addr..addr + u64::from(len)).chain(Some(HIGH_BASE..HIGH_END));
+    assert_eq!(given(&driver.ram), pages(ranges));
 }
 
 #[tokio::test]
@@ -260,7 +260,7 @@ proptest! {
         let whole = blocks[..sound].iter().filter(|block| block.2).map(|&(addr, len, _)| {
             addr.next_multiple_of(PAGE)..(addr + u64::from(len)) / PAGE * PAGE
         });
-        let mut expected = pages(&whole.collect::<Vec<_>>());
+        let mut expected = pages(whole);
         expected.sort_unstable();
         expected.dedup();
         prop_assert_eq!(given(&driver.ram), expected);
