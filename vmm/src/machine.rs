@@ -9,15 +9,19 @@
 //! ```
 //! A machine runs once: every way out is final, and the same `Stop` is told to everybody who waits.
 
+use std::sync::Arc;
+
 use lighter_protocol::ports::GUEST_CID;
 use tokio::sync::watch;
 
-use crate::config::{DiskConfig, EngineKind, MachineConfig};
+use crate::config::{ConsoleSink, DiskConfig, EngineKind, MachineConfig};
 use crate::engine::{EngineParts, RunningEngine, StartError, Stats, Stop};
 use crate::hv;
+use crate::memory::GiveBack;
 use crate::virtio::VirtioDevice;
+use crate::virtio::balloon::Balloon;
 use crate::virtio::blk::{Block, Trouble};
-use crate::virtio::console::Console;
+use crate::virtio::console::{Console, LogWriter};
 use crate::virtio::fs::{Fs, NativeFs};
 use crate::virtio::net::Net;
 use crate::virtio::rng::Rng;
@@ -45,13 +49,12 @@ impl Machine {
         let engine_kind = config.engine;
         let trouble = Trouble::default();
         let (mut devices, vsock) = devices(config.disks, config.network, config.folders, &trouble)?;
-        let mut early_console = None;
-        if engine_kind != EngineKind::Software {
-            let console = Console::new(config.console.clone())
-                .map_err(|source| StartError::Device { name: "console", source: Box::new(source) })?;
-            early_console = Some(console.log());
-            devices.push(Box::new(console));
-        }
+        let early_console = match engine_kind {
+            EngineKind::Software => None,
+            EngineKind::Kvm | EngineKind::Whp | EngineKind::Hvf => {
+                Some(in_process_devices(&mut devices, config.console.clone(), GiveBack::here())?)
+            }
+        };
         let parts = EngineParts {
             cpus: config.cpus,
             memory_bytes: config.memory_bytes,
@@ -120,7 +123,7 @@ fn check(config: &MachineConfig) -> Result<(), StartError> {
 
 type Devices = (Vec<Box<dyn VirtioDevice>>, VsockHandle);
 
-/// The devices in the order in which the guest sees them: disks, vsock, rng, network, folders. The console comes last.
+/// The devices in the order in which the guest sees them: disks, vsock, rng, network, folders. Then come console and balloon.
 fn devices(
     disks: Vec<DiskConfig>,
     network: Option<Net>,
@@ -141,10 +144,24 @@ fn devices(
     Ok((devices, handle))
 }
 
+/// Adds the devices that QEMU has its own of: the console, of which the log is returned, and where guest memory can be given back
+/// to the system, the balloon.
+fn in_process_devices(
+    devices: &mut Vec<Box<dyn VirtioDevice>>,
+    sink: ConsoleSink,
+    give_back: Option<GiveBack>,
+) -> Result<Arc<LogWriter>, StartError> {
+    let console =
+        Console::new(sink).map_err(|source| StartError::Device { name: "console", source: Box::new(source) })?;
+    let log = console.log();
+    devices.push(Box::new(console));
+    devices.extend(give_back.map(|give_back| Box::new(Balloon::new(give_back)) as Box<dyn VirtioDevice>));
+    Ok(log)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::ConsoleSink;
 
     fn config(kernel: Vec<u8>) -> (MachineConfig, tempfile::TempDir) {
         let place = tempfile::tempdir().expect("a temporary directory");
@@ -187,6 +204,21 @@ mod tests {
             let text = refused(|config| config.memory_bytes = memory);
             assert!(text.contains("64 MiB to 256 GiB"), "{text}");
         }
+    }
+
+    #[test]
+    fn the_balloon_is_offered_last_and_only_where_memory_can_be_given_back() {
+        let offered = |give_back| {
+            let (config, _place) = config(Vec::new());
+            let (mut devices, _vsock) = devices(config.disks, None, None, &Trouble::default()).expect("devices");
+            let log = in_process_devices(&mut devices, config.console, give_back);
+            assert!(log.is_ok(), "a console");
+            devices.iter().map(|device| device.name()).collect::<Vec<_>>()
+        };
+        let always = ["blk", "vsock", "rng", "console"];
+        assert_eq!(offered(None), always);
+        let last: &[&str] = if GiveBack::here().is_some() { &["balloon"] } else { &[] };
+        assert_eq!(offered(GiveBack::here()), [&always, last].concat());
     }
 
     #[test]

@@ -1,6 +1,7 @@
-//! How much memory of a process is its own: anonymous pages of every mapping but the guest's RAM. Pages of its program's
-//! file count for nobody: they are private or not by whether another process of that program happens to run, and clean or
-//! dirty by whether the file has just been written. Memory that is shared by a descriptor is not counted either.
+//! How much memory of a process is its own, and how much its guest's: anonymous pages of every mapping but the guest's RAM, or of
+//! that alone. Pages of its program's file count for nobody: they are private or not by whether another process of that program
+//! happens to run, and clean or dirty by whether the file has just been written. Memory that is shared by a descriptor is not
+//! counted either.
 
 use anyhow::{Context, Result};
 
@@ -9,11 +10,20 @@ const RAM_KIB: u64 = 512 << 10;
 
 /// KiB of process `pid` that are its own, guest RAM left out (Linux, `/proc/PID/smaps`).
 pub fn kib(pid: u64) -> Result<u64> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/smaps")).with_context(|| format!("read smaps of {pid}"))?;
-    Ok(count(&text))
+    Ok(count(&smaps(pid)?, false))
 }
 
-fn count(smaps: &str) -> u64 {
+/// KiB of process `pid` that are behind a guest's RAM which is private to it (Linux, `/proc/PID/smaps`).
+pub fn guest_kib(pid: u64) -> Result<u64> {
+    Ok(count(&smaps(pid)?, true))
+}
+
+fn smaps(pid: u64) -> Result<String> {
+    std::fs::read_to_string(format!("/proc/{pid}/smaps")).with_context(|| format!("read smaps of {pid}"))
+}
+
+/// Anonymous pages of mappings that are RAM, or of those that are not.
+fn count(smaps: &str, ram: bool) -> u64 {
     let (mut total, mut is_ram) = (0, false);
     for line in smaps.lines() {
         let mut words = line.split_whitespace();
@@ -22,7 +32,7 @@ fn count(smaps: &str) -> u64 {
         };
         match (key, value) {
             ("Size:", Some(size)) => is_ram = size >= RAM_KIB,
-            ("Anonymous:", Some(size)) if !is_ram => total += size,
+            ("Anonymous:", Some(size)) if is_ram == ram => total += size,
             _ => {}
         }
     }
@@ -34,6 +44,6 @@ mod tests {
     #[test]
     fn guest_ram_and_the_programs_own_pages_are_left_out() {
         let smaps = "7f00-7f01 rw-p\nSize: 2097152 kB\nAnonymous: 900 kB\n7f02-7f03 rw-p\nSize: 132 kB\nPrivate_Clean: 4 kB\nPrivate_Dirty: 9 kB\nAnonymous: 8 kB\n";
-        assert_eq!(super::count(smaps), 8);
+        assert_eq!((super::count(smaps, false), super::count(smaps, true)), (8, 900));
     }
 }

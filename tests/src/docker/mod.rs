@@ -9,6 +9,7 @@ pub mod events;
 pub mod folders;
 pub mod images;
 pub mod lifecycle;
+pub mod memory;
 pub mod network;
 pub mod ports;
 pub mod reach;
@@ -183,6 +184,7 @@ pub fn all() -> Vec<Case> {
     cases.extend(build::cases());
     cases.extend(events::cases());
     cases.extend(folders::cases());
+    cases.extend(memory::cases());
     cases.extend(conformance::cases());
     cases.extend(wake::cases());
     cases.extend(folders::restarting());

@@ -4,6 +4,8 @@
 use std::fs::File;
 use std::io;
 
+use vm_memory::VolatileSlice;
+
 #[cfg(target_os = "linux")]
 pub(crate) mod child;
 #[cfg(target_os = "linux")]
@@ -12,6 +14,8 @@ pub(crate) mod event;
 mod linux;
 #[cfg(target_os = "linux")]
 mod linux_fs;
+#[cfg(target_os = "linux")]
+mod linux_pages;
 #[cfg(target_os = "macos")]
 mod mac_fs;
 mod owners;
@@ -31,11 +35,15 @@ mod unix;
 mod windows;
 #[cfg(windows)]
 mod windows_fs;
+#[cfg(windows)]
+mod windows_pages;
 
 #[cfg(target_os = "linux")]
 pub(crate) use linux::HOLES;
 #[cfg(target_os = "linux")]
 pub use linux_fs::LinuxFs as NativeFs;
+#[cfg(target_os = "linux")]
+pub(crate) use linux_pages::pages;
 #[cfg(target_os = "macos")]
 pub use mac_fs::MacFs as NativeFs;
 #[cfg(unix)]
@@ -44,6 +52,8 @@ pub(crate) use unix::{read_at, write_at};
 pub(crate) use windows::{read_at, write_at};
 #[cfg(windows)]
 pub use windows_fs::WindowsFs as NativeFs;
+#[cfg(windows)]
+pub(crate) use windows_pages::pages;
 
 /// Space that a file takes on the host, in bytes, where the system says.
 #[cfg(test)]
@@ -65,6 +75,22 @@ pub(crate) struct Holes {
 /// macOS and Windows can, but with rules on alignment and sparse files of their own; not before crash tests have run there.
 #[cfg(not(target_os = "linux"))]
 pub(crate) const HOLES: Option<Holes> = None;
+
+/// How memory of this process goes back to the system, a page at a time.
+#[derive(Clone, Copy)]
+pub(crate) struct Pages {
+    /// Bytes of a page, a power of two.
+    pub size: fn() -> usize,
+    /// Gives the memory behind whole pages back. They stay mapped, for us and for a guest, and hold whatever the system likes
+    /// until they are written again. Of memory that another process maps too, nothing goes back.
+    pub discard: fn(&VolatileSlice) -> io::Result<()>,
+}
+
+/// macOS has advice for it, but no engine yet whose memory it could be tried on.
+#[cfg(not(any(target_os = "linux", windows)))]
+pub(crate) fn pages() -> Option<Pages> {
+    None
+}
 
 #[cfg(test)]
 mod tests;

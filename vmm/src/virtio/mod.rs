@@ -1,6 +1,7 @@
 //! Virtio 1.2 devices, written against [`device::VirtioDevice`] and [`queue::Virtqueue`] alone, so that the same code
 //! serves our own MMIO transport and QEMU over vhost-user.
 
+pub mod balloon;
 pub mod blk;
 pub mod console;
 pub mod device;

@@ -1,5 +1,5 @@
-//! The engine for machines without a usable hypervisor: QEMU's TCG, a child process, is CPU and RAM and nothing else; the
-//! devices are ours, over vhost-user. Called by `hv`, which chooses engines.
+//! The engine for machines without a usable hypervisor: QEMU's TCG, a child process, is CPU and RAM, and has console and balloon,
+//! for which there is no vhost-user; all other devices are ours. Called by `hv`, which chooses engines.
 //!
 //! ```text
 //!   launch: sockets, device threads ─► QEMU starts ─► it answers ─► RUNNING ─► it exits ─► threads end ─► Stop

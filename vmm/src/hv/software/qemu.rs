@@ -26,6 +26,7 @@ const DEVICES: &[&str] = &[
     "vhost-user-fs-device",
     "virtio-serial-device",
     "virtconsole",
+    "virtio-balloon-device",
 ];
 
 /// Says whether the software engine can run here: QEMU is installed and has the devices that we need. Takes about 0.1 s.

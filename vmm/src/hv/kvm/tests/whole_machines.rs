@@ -6,7 +6,7 @@ use crate::config::{ConsoleSink, DiskConfig, EngineKind, MachineConfig};
 use crate::engine::{StartError, Stop};
 use crate::machine::Machine;
 
-/// Starts a whole machine (disk, vsock, rng, console) whose kernel is `code`, or says that it was skipped.
+/// Starts a whole machine (disk, vsock, rng, console, balloon) whose kernel is `code`, or says that it was skipped.
 fn whole_machine(code: &[&[u8]], no_doorbell: bool) -> Option<(Machine, tempfile::TempDir)> {
     let place = tempfile::tempdir().expect("a temporary directory");
     let path = place.path().join("disk");
