@@ -7,11 +7,15 @@ use std::sync::Arc;
 use lighter_protocol::{SharedFolder, paths};
 use lighter_vmm::virtio::fs::{Errno, Fs, Limits, Name, NativeFs, Server};
 
+use crate::settings::Settings;
 use crate::shares::Shares;
 use crate::sys::process;
 
 /// What the guest may hold and have open where the system sets no limit that is lower.
 const MOST: Limits = Limits { held: 16_384, open: 65_536 };
+
+/// Bytes of large files that the guest sees at the same time with `map_files`. Addresses on the host, but 16 MiB of the guest's RAM.
+const WINDOW: u64 = 1 << 30;
 
 /// A folder that cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -24,7 +28,7 @@ pub struct FolderError {
 }
 
 /// The device with all folders in it; `None` if there are none. `$LIGHTER_HOME` is in none of them.
-pub fn device(shares: &Shares, lighter_home: &Path, cpus: u8) -> Result<Option<Fs<NativeFs>>, FolderError> {
+pub fn device(shares: &Shares, lighter_home: &Path, settings: &Settings) -> Result<Option<Fs<NativeFs>>, FolderError> {
     if shares.iter().next().is_none() {
         return Ok(None);
     }
@@ -36,7 +40,8 @@ pub fn device(shares: &Shares, lighter_home: &Path, cpus: u8) -> Result<Option<F
         let name = Name::new(share.name().as_bytes()).map_err(failed)?;
         server.share(name, share.host(), share.writable()).map_err(failed)?;
     }
-    Ok(Some(Fs::new(paths::FOLDERS_TAG, cpus, server)))
+    let device = Fs::new(paths::FOLDERS_TAG, settings.cpus, server);
+    Ok(Some(if settings.map_files { device.with_window(WINDOW) } else { device }))
 }
 
 /// Most of the descriptors that this process may have are the guest's; connections need the rest.

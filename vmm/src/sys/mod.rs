@@ -7,6 +7,8 @@ use std::io;
 #[cfg(target_os = "linux")]
 pub(crate) mod child;
 #[cfg(target_os = "linux")]
+pub(crate) mod dax_area;
+#[cfg(target_os = "linux")]
 pub(crate) mod event;
 #[cfg(target_os = "linux")]
 mod linux;

@@ -10,6 +10,7 @@
 mod attributes;
 mod files;
 mod folders;
+mod mapping;
 mod names;
 mod places;
 mod served;
@@ -33,6 +34,7 @@ use super::host::HostFs;
 use super::name::Name;
 use super::nodes::Nodes;
 use super::shares::Shares;
+use crate::dax::Window;
 
 /// What the guest's kernel is asked to do, of what it can.
 const WISHES: u64 = init::ASYNC_READ
@@ -49,6 +51,9 @@ const WISHES: u64 = init::ASYNC_READ
     | init::HANDLE_KILLPRIV_V2
     | init::INIT_EXT
     | init::DIRECT_IO_ALLOW_MMAP;
+
+/// And if there is a window onto files.
+const WINDOW_WISHES: u64 = init::MAP_ALIGNMENT | init::HAS_INODE_DAX;
 
 /// How long the guest may believe what it was told of names and attributes. An edit on the host is seen after this at the latest.
 pub const LIFETIME: Duration = Duration::from_secs(1);
@@ -102,6 +107,7 @@ pub struct Server<H: HostFs> {
     pub(super) herald: AtomicU32,
     pub(super) armed: Mutex<Option<Happening>>,
     served: Served,
+    window: OnceLock<Arc<Window>>,
 }
 
 type Outcome = Result<Answer, Errno>;
@@ -124,6 +130,7 @@ impl<H: HostFs> Server<H> {
             herald: AtomicU32::new(0),
             armed: Mutex::default(),
             served: Served::default(),
+            window: OnceLock::new(),
         }
     }
 
@@ -156,6 +163,7 @@ impl<H: HostFs> Server<H> {
     /// Forgets all that a guest had, as a reset of the device does.
     pub fn reset(&self) {
         self.greeted.store(false, Ordering::Release);
+        self.window.get().inspect(|window| window.clear());
         self.files.clear();
         self.folders.clear();
         self.streams.lock().unwrap_or_else(PoisonError::into_inner).clear();
@@ -273,6 +281,9 @@ impl<H: HostFs> Server<H> {
                 self.copy((handle, offset), (to_handle, to_offset), len, flags)
             }
 
+            Operation::SetUpMapping(ref asked) => self.set_up_mapping(node, asked),
+            Operation::RemoveMapping(pieces) => self.remove_mapping(pieces),
+
             Operation::OpenDir => self.open_folder(node),
             Operation::ReadDir(ref what) => self.list(node, what, false),
             Operation::ReadDirPlus(ref what) => self.list(node, what, true),
@@ -292,7 +303,7 @@ impl<H: HostFs> Server<H> {
             self.greeted.store(true, Ordering::Release);
         }
         // To one of a later major number only ours is told; it then greets again with that.
-        let flags = asked.flags & WISHES;
+        let flags = asked.flags & if self.window.get().is_some() { WISHES | WINDOW_WISHES } else { WISHES };
         self.unopened.store(flags & init::NO_OPENDIR_SUPPORT != 0, Ordering::Release);
         Ok(Answer::Payload(Payload::init(reply::Init { max_readahead: asked.max_readahead, flags })))
     }
