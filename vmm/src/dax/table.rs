@@ -42,7 +42,7 @@ impl Piece {
     }
 
     /// Bytes.
-    pub fn len(self) -> u64 {
+    pub fn bytes(self) -> u64 {
         self.len
     }
 

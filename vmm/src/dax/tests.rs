@@ -28,7 +28,7 @@ struct Notes(Arc<Mutex<Vec<Page>>>, Bad);
 impl Notes {
     fn each(&self, piece: Piece, page: impl Fn(u64) -> Page) -> io::Result<()> {
         let mut pages = self.0.lock().expect("no test panics inside");
-        for at in (0..piece.len()).step_by(PAGE as usize) {
+        for at in (0..piece.bytes()).step_by(PAGE as usize) {
             pages[((piece.at() + at) / PAGE) as usize] = page(at);
         }
         Ok(())
@@ -36,7 +36,7 @@ impl Notes {
 }
 
 impl Area for Notes {
-    fn len(&self) -> u64 {
+    fn bytes(&self) -> u64 {
         self.0.lock().expect("no test panics inside").len() as u64 * PAGE
     }
     fn address(&self) -> u64 {
@@ -57,7 +57,7 @@ impl Area for Notes {
     }
     fn is_reachable(&self, piece: Piece, write: bool) -> bool {
         let bad = if write { &self.1.1 } else { &self.1.0 };
-        let end = piece.at() + piece.len();
+        let end = piece.at() + piece.bytes();
         !bad.iter().any(|page| (piece.at()..end).contains(&(page * PAGE)))
     }
     fn slice(&self, _: u64, _: usize) -> Option<VolatileSlice<'_>> {
@@ -74,6 +74,18 @@ impl Area for Notes {
 /// Where the guest finds it.
 pub(crate) const BASE: u64 = 5 << 30;
 const PAGES: u64 = 24;
+
+/// A window of as many pages, of which one cannot be read.
+pub(crate) fn with_unreadable(page: u64) -> (Arc<Window>, Arc<Mutex<Vec<Page>>>) {
+    window(Bad(vec![page], vec![page]))
+}
+
+/// A file of so many pages without anything in it, shown from the window's begin on.
+pub(crate) fn showing(window: &Window, pages: u64) -> Arc<File> {
+    let file = file(pages);
+    window.map(window.piece(0, pages * PAGE).expect("a piece"), source(&file, 1, 0)).expect("mapped");
+    file
+}
 
 /// A window of 4 MiB at [`BASE`], and what is shown in it.
 pub(crate) fn noted() -> (Arc<Window>, Arc<Mutex<Vec<Page>>>) {

@@ -31,7 +31,7 @@ const MOST_LOST: usize = 16;
 /// Reserved addresses of this process, in which there is nothing at first. Each operation is on whole pages within it.
 pub trait Area: Send + Sync {
     /// Bytes.
-    fn len(&self) -> u64;
+    fn bytes(&self) -> u64;
     /// Address of its first byte in this process, for a hypervisor.
     fn address(&self) -> u64;
     /// Shows a part of a file. If that fails there is nothing.
@@ -91,12 +91,12 @@ impl Window {
 
     /// Where the guest finds it.
     pub fn region(&self) -> Region {
-        Region { base: self.base, len: self.area.len() }
+        Region { base: self.base, len: self.area.bytes() }
     }
 
     /// The piece of `len` bytes at `at`, counted from the window's begin; `None` if there is no such piece.
     pub fn piece(&self, at: u64, len: u64) -> Option<Piece> {
-        Piece::within(self.area.len(), at, len)
+        Piece::within(self.area.bytes(), at, len)
     }
 
     /// Guest memory at this address, for system calls only: they fail where a file has become shorter, any other access of this
@@ -118,7 +118,7 @@ impl Window {
     /// `OutOfMemory` if there are too many, `InvalidInput` for a part that no file has; or the system refuses. Then nothing is
     /// shown there.
     pub fn map(&self, piece: Piece, source: Source) -> io::Result<()> {
-        let end = source.offset.checked_add(piece.len()).filter(|&end| i64::try_from(end).is_ok());
+        let end = source.offset.checked_add(piece.bytes()).filter(|&end| i64::try_from(end).is_ok());
         if end.is_none() || !source.offset.is_multiple_of(PAGE) {
             return Err(io::ErrorKind::InvalidInput.into());
         }
@@ -128,7 +128,7 @@ impl Window {
         }
         state.table.cut(piece);
         self.area.map(piece, &source)?;
-        state.table.put(piece, source, Shown::File(piece.len()));
+        state.table.put(piece, source, Shown::File(piece.bytes()));
         Ok(())
     }
 
@@ -149,7 +149,7 @@ impl Window {
     /// Shows nothing at all any more.
     pub fn clear(&self) {
         let mut state = self.lock();
-        let Some(whole) = Piece::within(self.area.len(), 0, self.area.len()) else { return };
+        let Some(whole) = Piece::within(self.area.bytes(), 0, self.area.bytes()) else { return };
         match self.area.hide(whole) {
             Ok(()) => state.table.cut(whole),
             Err(error) => tracing::error!(%error, "A window onto files cannot be cleared"),
@@ -219,11 +219,16 @@ impl Window {
         let found = !lost.is_empty();
         for (piece, source, readable) in lost {
             let done = if readable { self.area.map_copy(piece, &source) } else { self.area.zero(piece) };
-            let (node, offset, bytes) = (source.node, source.offset, piece.len());
+            let (node, offset, bytes) = (source.node, source.offset, piece.bytes());
             tracing::error!(node, offset, bytes, readable, ?done, "Part of a mapped file is lost to the guest");
             state.table.put(piece, source, Shown::Lost);
         }
         found
+    }
+
+    /// Whether the guest sees something else than this node's file in a mapping of it: what it wrote there is in no file.
+    pub fn has_lost(&self, node: u64) -> bool {
+        self.lock().table.iter().any(|(_, mapping)| mapping.source.node == node && mapping.shown == Shown::Lost)
     }
 
     /// Finds the pages that cannot be reached, by halves.
@@ -231,7 +236,7 @@ impl Window {
         if bad.len() >= MOST_LOST || self.area.is_reachable(piece, write) {
             return;
         }
-        let half = piece.len() / 2 / PAGE * PAGE;
+        let half = piece.bytes() / 2 / PAGE * PAGE;
         if let (Some(first), Some(second)) = (piece.first(half), piece.after(half)) {
             self.unreachable(first, write, bad);
             // `after(0)` would be the same piece again, but then there is no first one.

@@ -52,7 +52,7 @@ impl Reserved {
 
     /// The piece's address. A piece is within the area.
     fn address_of(&self, piece: Piece) -> *mut c_void {
-        debug_assert!(piece.at() + piece.len() <= self.len as u64);
+        debug_assert!(piece.at() + piece.bytes() <= self.len as u64);
         self.base.wrapping_byte_add(piece.at() as usize)
     }
 
@@ -60,13 +60,13 @@ impl Reserved {
         let flags = NOTHING.1 | MapFlags::FIXED;
         // SAFETY: the range is within what this value reserved, which no reference of this process points into. The guest may
         // use it at the same time, and is to see the change.
-        unsafe { mmap_anonymous(self.address_of(piece), piece.len() as usize, protection, flags)? };
+        unsafe { mmap_anonymous(self.address_of(piece), piece.bytes() as usize, protection, flags)? };
         Ok(())
     }
 
     fn file(&self, piece: Piece, source: &Source, write: bool, flags: MapFlags) -> io::Result<()> {
         let protection = if write { ProtFlags::READ | ProtFlags::WRITE } else { ProtFlags::READ };
-        let len = piece.len() as usize;
+        let len = piece.bytes() as usize;
         // Tried elsewhere first: what refuses to be mapped is not to make a hole in the area, which a mapping of anybody else in
         // this process could fill.
         // SAFETY: a new mapping where the system likes, which nobody uses before it is removed again.
@@ -92,7 +92,7 @@ impl Reserved {
 }
 
 impl Area for Reserved {
-    fn len(&self) -> u64 {
+    fn bytes(&self) -> u64 {
         self.len as u64
     }
 
@@ -120,19 +120,19 @@ impl Area for Reserved {
     fn is_reachable(&self, piece: Piece, write: bool) -> bool {
         let advice = if write { Advice::LinuxPopulateWrite } else { Advice::LinuxPopulateRead };
         // SAFETY: the range is within the area; populating changes nothing of what is there.
-        let done = unsafe { madvise(self.address_of(piece), piece.len() as usize, advice) };
+        let done = unsafe { madvise(self.address_of(piece), piece.bytes() as usize, advice) };
         // Linux before 5.14 cannot tell.
         !matches!(done, Err(rustix::io::Errno::FAULT | rustix::io::Errno::HWPOISON))
     }
 
     fn slice(&self, at: u64, len: usize) -> Option<VolatileSlice<'_>> {
-        let bytes = self.bytes(at, len)?;
+        let bytes = self.range(at, len)?;
         // SAFETY: the range is reserved as long as this value is borrowed. That it may not be accessible the caller was told.
         Some(unsafe { VolatileSlice::new(bytes.iov_base.cast(), len) })
     }
 
     fn read(&self, at: u64, data: &mut [u8]) -> bool {
-        let Some(remote) = self.bytes(at, data.len()) else { return false };
+        let Some(remote) = self.range(at, data.len()) else { return false };
         let local = libc::iovec { iov_base: data.as_mut_ptr().cast(), iov_len: data.len() };
         // SAFETY: the kernel writes to `data` only, and copies from the area as it would for another process: with an error where
         // nothing is, not a signal.
@@ -140,7 +140,7 @@ impl Area for Reserved {
     }
 
     fn write(&self, at: u64, data: &[u8]) -> bool {
-        let Some(remote) = self.bytes(at, data.len()) else { return false };
+        let Some(remote) = self.range(at, data.len()) else { return false };
         let local = libc::iovec { iov_base: data.as_ptr().cast_mut().cast(), iov_len: data.len() };
         // SAFETY: as above, the other way round: `data` is only read.
         unsafe { libc::process_vm_writev(libc::getpid(), &local, 1, &remote, 1, 0) == data.len() as isize }
@@ -148,7 +148,7 @@ impl Area for Reserved {
 }
 
 impl Reserved {
-    fn bytes(&self, at: u64, len: usize) -> Option<libc::iovec> {
+    fn range(&self, at: u64, len: usize) -> Option<libc::iovec> {
         let at = usize::try_from(at).ok()?;
         let whole = at.checked_add(len).is_some_and(|end| end <= self.len);
         whole.then(|| libc::iovec { iov_base: self.base.wrapping_byte_add(at), iov_len: len })

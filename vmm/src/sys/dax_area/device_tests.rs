@@ -41,7 +41,7 @@ impl Guest {
         };
         device.activate(activation).expect("active");
         let mut guest = Self { driver, device, place };
-        let init = [7u32, 39, 1 << 17, u32::MAX & !(1 << 30)].map(u32::to_le_bytes).concat();
+        let init = [7u32, 39, 1 << 17, !(1 << 30)].map(u32::to_le_bytes).concat();
         guest.ask(26, 0, &init);
         guest
     }

@@ -7,7 +7,7 @@
 use std::io;
 use std::sync::Arc;
 
-use super::{Outcome, Server, done};
+use super::{Answer, Outcome, Server, done};
 use crate::dax::{Source, Window};
 use crate::virtio::fs::errno::Errno;
 use crate::virtio::fs::fuse::mapping::{Pieces, SetUpMapping};
@@ -29,6 +29,12 @@ impl<H: HostFs> Server<H> {
     pub(super) fn is_for_window(&self, attributes: &Attributes) -> bool {
         let whole = attributes.blocks.saturating_mul(512) >= attributes.size;
         self.window.get().is_some() && attributes.kind == Kind::File && attributes.size >= SMALLEST && whole
+    }
+
+    /// Who asks whether a file is safe is told if what was written to a mapping of it is not in it.
+    pub(super) fn unless_lost(&self, node: u64, done: Answer) -> Outcome {
+        let lost = self.window.get().is_some_and(|window| window.has_lost(node));
+        if lost { Err(Errno::IO) } else { Ok(done) }
     }
 
     pub(super) fn set_up_mapping(&self, node: u64, asked: &SetUpMapping) -> Outcome {

@@ -272,9 +272,11 @@ impl<H: HostFs> Server<H> {
             Operation::TmpFile { flags, mode } => self.create_unnamed(header, flags, mode),
             Operation::Read(ref what) => self.read(what, exchange.room),
             Operation::Write(ref what) => self.write(node, what, exchange.content),
-            Operation::Flush { handle } => self.flush(handle),
+            Operation::Flush { handle } => self.flush(handle).and_then(|done| self.unless_lost(node, done)),
             Operation::Release { handle } => self.files.release(handle).map(|()| done()),
-            Operation::FSync { handle, data_only } => self.sync(handle, data_only),
+            Operation::FSync { handle, data_only } => {
+                self.sync(handle, data_only).and_then(|done| self.unless_lost(node, done))
+            }
             Operation::FAllocate { handle, offset, len, mode } => self.allocate(handle, offset, len, mode),
             Operation::LSeek { handle, offset, whence } => self.seek(handle, offset, whence),
             Operation::CopyFileRange { handle, offset, to_handle, to_offset, len, flags } => {

@@ -7,7 +7,7 @@ use crate::virtio::fs::host::Access;
 use crate::virtio::fs::server::mapping::SMALLEST;
 
 const RANGE: u64 = 2 << 20;
-const ALL: u64 = u64::MAX & !init::NO_OPENDIR_SUPPORT;
+const ALL: u64 = !init::NO_OPENDIR_SUPPORT;
 
 fn greet(world: &World) -> Vec<u8> {
     let init = Operation::Init(Init { major: 7, minor: 39, max_readahead: 1 << 17, flags: ALL });
