@@ -6,5 +6,5 @@ mod table;
 pub(crate) mod tests;
 mod window;
 
-pub use table::{MOST, PAGE, Piece, Shown, Source};
+pub use table::{MOST, PAGE, Piece, Shown, Source, Zeroes};
 pub use window::{Area, Interpreted, Region, Window};

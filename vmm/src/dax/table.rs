@@ -67,10 +67,19 @@ pub struct Source {
 /// What is to be seen in a mapping's piece.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shown {
-    /// So many bytes of the file (whole pages), and zeroes behind them.
-    File(u64),
+    /// So many bytes of the file (whole pages), and zeroes behind them, if that is not all.
+    File(u64, Zeroes),
     /// Not the file, which could not be read or written there; never again until the guest maps it anew.
     Lost,
+}
+
+/// What lies behind the end of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Zeroes {
+    /// A write to them is a fault, at which one looks whether the file is long again: it would be lost otherwise.
+    Untouched,
+    /// The guest writes to them, which changes no file.
+    Written,
 }
 
 /// One mapping, at its place in the table.
@@ -90,9 +99,9 @@ impl Mapping {
         let mut rest = self.clone();
         rest.source.offset += len;
         rest.len -= len;
-        if let Shown::File(backed) = self.shown {
-            self.shown = Shown::File(backed.min(len));
-            rest.shown = Shown::File(backed.saturating_sub(len));
+        if let Shown::File(backed, zeroes) = self.shown {
+            self.shown = Shown::File(backed.min(len), zeroes);
+            rest.shown = Shown::File(backed.saturating_sub(len), zeroes);
         }
         self.len = len;
         rest
@@ -150,6 +159,6 @@ impl Table {
 
     /// Whether a part of some file is not to be seen because the file is too short.
     pub fn is_short(&self) -> bool {
-        self.0.values().any(|mapping| matches!(mapping.shown, Shown::File(backed) if backed < mapping.len))
+        self.0.values().any(|mapping| matches!(mapping.shown, Shown::File(backed, _) if backed < mapping.len))
     }
 }

@@ -7,20 +7,23 @@
 //! ```text
 //!             map                 mend: the file is shorter
 //!   nothing ───────► file, whole ──────────────────────────► file up to its last page, zeroes behind
-//!      ▲               │   ▲                                    │          │
-//!      │               │   └──── mend, tend: long again ────────┘          │
-//!      │               └── give_up: cannot be read or written ──► lost ◄───┘ zeroes, or a copy that nobody else sees
+//!      ▲               │   ▲                                    │     │ mend: still short    │
+//!      │               │   └──── mend, refresh, tend: ──────────┘     ▼                      │
+//!      │               │               long again ◄──────── the same, and they are written   │
+//!      │               └── give_up: cannot be read or written ──► lost ◄─────────────────────┘
+//!      │                                                          (zeroes, or a copy that nobody else sees)
 //!      └──── unmap, clear: from anywhere; map replaces from anywhere
 //! ```
 //! This process itself never touches a window's memory by an instruction, which would raise SIGBUS: only by system calls.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use vm_memory::VolatileSlice;
 
-use super::table::{MOST, PAGE, Piece, Shown, Source, Table};
+use super::table::{MOST, PAGE, Piece, Shown, Source, Table, Zeroes};
 use crate::bus::BusDevice;
 
 /// How often files that were too short are looked at again: at first, and after a while.
@@ -38,8 +41,8 @@ pub trait Area: Send + Sync {
     fn map(&self, piece: Piece, source: &Source) -> io::Result<()>;
     /// Shows a part of a file, but what is written to it goes nowhere else.
     fn map_copy(&self, piece: Piece, source: &Source) -> io::Result<()>;
-    /// Shows memory that is zero until it is written to.
-    fn zero(&self, piece: Piece) -> io::Result<()>;
+    /// Shows memory that is zero, as long as it is not written to, if it can be.
+    fn zero(&self, piece: Piece, zeroes: Zeroes) -> io::Result<()>;
     /// Shows nothing. Whatever was reserved stays so.
     fn hide(&self, piece: Piece) -> io::Result<()>;
     /// Whether all of it can be read, or written to, as it is. What is written to it is what is there.
@@ -74,6 +77,8 @@ pub struct Window {
     base: u64,
     area: Box<dyn Area>,
     state: Mutex<State>,
+    /// Some file is shorter than what was mapped of it, as far as known. Changes under the lock.
+    short: AtomicBool,
 }
 
 #[derive(Default)]
@@ -86,7 +91,7 @@ struct State {
 impl Window {
     /// A window with nothing in it, which the guest finds at `base`.
     pub fn new(base: u64, area: Box<dyn Area>) -> Arc<Self> {
-        Arc::new(Self { base, area, state: Mutex::default() })
+        Arc::new(Self { base, area, state: Mutex::default(), short: AtomicBool::new(false) })
     }
 
     /// Where the guest finds it.
@@ -128,7 +133,7 @@ impl Window {
         }
         state.table.cut(piece);
         self.area.map(piece, &source)?;
-        state.table.put(piece, source, Shown::File(piece.bytes()));
+        state.table.put(piece, source, Shown::File(piece.bytes(), Zeroes::Untouched));
         Ok(())
     }
 
@@ -161,36 +166,63 @@ impl Window {
         self.lock().table.iter().count()
     }
 
-    /// Has every mapping show what its file has by now; says whether that changed anything.
+    /// The guest could not reach memory: has every mapping show what its file has by now, and where that changes nothing lets the
+    /// guest write behind the ends of files. Says whether it may get on by that.
     pub fn mend(self: &Arc<Self>) -> bool {
         let mut state = self.lock();
-        let changed = self.look(&mut state.table);
-        if state.table.is_short() && !state.tended {
+        let mended = self.look(&mut state.table) || self.let_write(&mut state.table);
+        if self.short.load(Ordering::Acquire) && !state.tended {
             state.tended = tend(Arc::downgrade(self));
         }
-        changed
+        mended
+    }
+
+    /// To be called before the guest is told how long a file is: from then on it may use all of it.
+    pub fn refresh(&self) {
+        if self.short.load(Ordering::Acquire) {
+            self.look(&mut self.lock().table);
+        }
     }
 
     fn look(&self, table: &mut Table) -> bool {
         let mut changed = false;
         for (piece, mapping) in table.iter_mut() {
-            let Shown::File(backed) = mapping.shown else { continue };
+            let Shown::File(backed, zeroes) = mapping.shown else { continue };
             // A file that does not even tell how long it is stays as it was.
             let Ok(metadata) = mapping.source.file.metadata() else { continue };
             let now = mapping.backed_by(metadata.len());
-            let done = match now.cmp(&backed) {
+            let (done, zeroes) = match now.cmp(&backed) {
                 std::cmp::Ordering::Equal => continue,
-                std::cmp::Ordering::Less => piece.after(now).map(|beyond| self.area.zero(beyond)),
-                std::cmp::Ordering::Greater => piece.first(now).map(|whole| self.area.map(whole, &mapping.source)),
+                std::cmp::Ordering::Less => {
+                    (piece.after(now).map(|beyond| self.area.zero(beyond, Zeroes::Untouched)), Zeroes::Untouched)
+                }
+                std::cmp::Ordering::Greater => {
+                    (piece.first(now).map(|whole| self.area.map(whole, &mapping.source)), zeroes)
+                }
             };
-            match done.unwrap_or(Ok(())) {
-                Ok(()) => mapping.shown = Shown::File(now),
+            mapping.shown = match done.unwrap_or(Ok(())) {
+                Ok(()) => Shown::File(now, zeroes),
                 Err(error) => {
                     tracing::error!(%error, "A file that changed its length cannot be shown to the guest");
-                    mapping.shown = Shown::Lost;
+                    Shown::Lost
                 }
-            }
+            };
             changed = true;
+        }
+        self.short.store(table.is_short(), Ordering::Release);
+        changed
+    }
+
+    /// Lets the guest write behind the ends of files that it may write to; says whether there is any that it could not before.
+    fn let_write(&self, table: &mut Table) -> bool {
+        let mut changed = false;
+        for (piece, mapping) in table.iter_mut().filter(|(_, mapping)| mapping.source.writable) {
+            let Shown::File(backed, Zeroes::Untouched) = mapping.shown else { continue };
+            let Some(beyond) = piece.after(backed) else { continue };
+            if self.area.zero(beyond, Zeroes::Written).is_ok() {
+                mapping.shown = Shown::File(backed, Zeroes::Written);
+                changed = true;
+            }
         }
         changed
     }
@@ -202,7 +234,7 @@ impl Window {
         let mut state = self.lock();
         let mut lost = Vec::new();
         for (whole, mapping) in state.table.iter() {
-            let Shown::File(backed) = mapping.shown else { continue };
+            let Shown::File(backed, _) = mapping.shown else { continue };
             let Some(piece) = whole.first(backed) else { continue };
             let mut bad = Vec::new();
             self.unreachable(piece, false, &mut bad);
@@ -218,7 +250,8 @@ impl Window {
         }
         let found = !lost.is_empty();
         for (piece, source, readable) in lost {
-            let done = if readable { self.area.map_copy(piece, &source) } else { self.area.zero(piece) };
+            let done =
+                if readable { self.area.map_copy(piece, &source) } else { self.area.zero(piece, Zeroes::Untouched) };
             let (node, offset, bytes) = (source.node, source.offset, piece.bytes());
             tracing::error!(node, offset, bytes, readable, ?done, "Part of a mapped file is lost to the guest");
             state.table.put(piece, source, Shown::Lost);
@@ -262,7 +295,7 @@ fn tend(window: Weak<Window>) -> bool {
             let Some(window) = window.upgrade() else { return };
             let mut state = window.lock();
             window.look(&mut state.table);
-            if !state.table.is_short() {
+            if !window.short.load(Ordering::Acquire) {
                 state.tended = false;
                 return;
             }

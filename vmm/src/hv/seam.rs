@@ -72,8 +72,9 @@ pub trait Vm: MsiSink + Send + Sync + Sized + 'static {
     /// Signals `kick` when the guest writes the 32-bit `value` to `address`, without an exit to the bus. `None`: this
     /// hypervisor cannot, so the write arrives at the bus.
     fn doorbell(self: &Arc<Self>, address: u64, value: u32, kick: Arc<Kick>) -> Option<DoorbellGuard>;
-    /// Makes room for files of the host: `bytes` of guest addresses from `base` on, both whole GiB, above all RAM. `None`: this
-    /// hypervisor cannot, or not there. The machine keeps the window alive.
+    /// Makes room for files of the host: `bytes` of guest addresses from `base` on, both multiples of 2 MiB, where there is neither
+    /// RAM nor a device. Before the first vCPU is made. `None`: this hypervisor cannot, or not there. The machine keeps the window
+    /// alive.
     fn window(&self, base: u64, bytes: u64) -> Option<Arc<Window>>;
     /// Exits to this process by reason so far.
     fn exits(&self) -> BTreeMap<&'static str, u64>;

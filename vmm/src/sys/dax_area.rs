@@ -10,7 +10,7 @@ use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, mmap_anonymous, mun
 
 use vm_memory::VolatileSlice;
 
-use crate::dax::{Area, PAGE, Piece, Source};
+use crate::dax::{Area, PAGE, Piece, Source, Zeroes};
 
 /// Begin of the area at a multiple of this, so that the kernel can use large pages in it.
 const ALIGNMENT: usize = 2 << 20;
@@ -109,8 +109,12 @@ impl Area for Reserved {
         self.file(piece, source, true, MapFlags::PRIVATE)
     }
 
-    fn zero(&self, piece: Piece) -> io::Result<()> {
-        self.anonymous(piece, ProtFlags::READ | ProtFlags::WRITE)
+    fn zero(&self, piece: Piece, zeroes: Zeroes) -> io::Result<()> {
+        let protection = match zeroes {
+            Zeroes::Untouched => ProtFlags::READ,
+            Zeroes::Written => ProtFlags::READ | ProtFlags::WRITE,
+        };
+        self.anonymous(piece, protection)
     }
 
     fn hide(&self, piece: Piece) -> io::Result<()> {

@@ -47,7 +47,7 @@ impl Mapping {
     /// As `msync`.
     pub fn sync(&self) -> io::Result<()> {
         // SAFETY: the range is mapped.
-        Ok(unsafe { msync(self.start.cast(), self.len, MsyncFlags::SYNC)? })
+        unsafe { msync(self.start.cast(), self.len, MsyncFlags::SYNC) }.map_err(io::Error::from)
     }
 }
 

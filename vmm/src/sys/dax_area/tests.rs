@@ -41,7 +41,9 @@ fn d1_what_is_written_is_in_the_file_and_what_is_not_there_is_an_error() {
     file.read_exact_at(&mut read, 7).expect("in the file");
     assert_eq!(&read, b"guest");
     assert!(area.is_reachable(piece(3, 2), true) && !area.is_reachable(piece(3, 3), false));
-    area.zero(piece(5, 2)).expect("zeroed");
+    area.zero(piece(5, 2), Zeroes::Untouched).expect("zeroed");
+    assert_eq!((byte(&area, 5), area.write(5 * PAGE, b"z"), byte(&area, 5)), (Some(0), false, Some(0)));
+    area.zero(piece(5, 2), Zeroes::Written).expect("zeroed");
     assert_eq!((byte(&area, 5), area.write(5 * PAGE, b"z"), byte(&area, 5)), (Some(0), true, Some(b'z')));
     area.hide(piece(3, 4)).expect("hidden");
     assert_eq!([3, 5].map(|page| byte(&area, page)), [None, None]);

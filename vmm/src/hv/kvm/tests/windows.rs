@@ -57,12 +57,13 @@ fn show(window: &Window, file: &Arc<File>, writable: bool) {
     window.map(piece, Source { file: Arc::clone(file), node: 1, writable, offset: 0 }).expect("mapped");
 }
 
-/// Runs `code` in a machine with a window, shown by `prepare`; says how it ended and what it told.
+/// Runs `code` in a machine with a window, filled by `prepare`; says how it ended, what it told, and how often memory was not
+/// there, in either of the ways in which a KVM says so.
 fn run(
     code: &[&[u8]],
     prepare: impl FnOnce(&Window),
     act: impl Fn(usize, &Arc<Window>) + Send + Sync + 'static,
-) -> Option<(Exit, Vec<u8>)> {
+) -> Option<(Exit, Vec<u8>, u64)> {
     let code = [&[&DEVICE_TO_RDI[..]], code].concat();
     let rig = rig(1, &code)?;
     let window = rig.vm.window(BASE, BYTES).expect("KVM maps files");
@@ -75,7 +76,8 @@ fn run(
     let mut vcpu = rig.vm.create_vcpu(0, &rig.boot).expect("the first vCPU");
     let exit = vcpu.run(&bus);
     let bytes = told.bytes.lock().expect("no test panics inside").clone();
-    Some((exit, bytes))
+    let exits = rig.vm.exits();
+    Some((exit, bytes, exits["fault"] + exits["mmio_read"]))
 }
 
 #[test]
@@ -94,7 +96,8 @@ fn d1_the_guest_sees_the_hosts_pages_and_lives_on_when_they_go() {
         }
         _ => {}
     };
-    let Some((exit, told)) = run(&code, |window| show(window, &for_guest, true), act) else { return };
+    let Some((exit, told, gone)) = run(&code, |window| show(window, &for_guest, true), act) else { return };
+    assert!(gone > 0, "the guest met what is gone");
     assert_eq!((exit, told.as_slice()), (Exit::Reset, &b"aB\0ac"[..]));
     let mut byte = [0];
     file.read_exact_at(&mut byte, 8).expect("in the file");
@@ -111,7 +114,7 @@ fn d1_a_file_that_is_empty_or_was_cut_before_is_zeroes() {
         show(window, &for_guest, true);
         for_guest.set_len(0).expect("emptied");
     };
-    let Some((exit, told)) = run(&code, prepare, |_, _| {}) else { return };
+    let Some((exit, told, _)) = run(&code, prepare, |_, _| {}) else { return };
     assert_eq!((exit, told.len(), told[0], told[2]), (Exit::Reset, 3, 0, 0));
     assert_eq!(file.metadata().expect("a file").len(), 0);
 }
@@ -133,7 +136,7 @@ fn d1_a_host_that_cuts_and_writes_all_the_time_stops_no_guest() {
     let ended = run(&[&body, &TELL, &TRIPLE_FAULT], |window| show(window, &for_guest, true), |_, _| {});
     over.store(true, Ordering::SeqCst);
     host.join().expect("no panic");
-    let Some((exit, told)) = ended else { return };
+    let Some((exit, told, _)) = ended else { return };
     assert_eq!((exit, told.len()), (Exit::Reset, 1));
 }
 
@@ -143,7 +146,7 @@ fn d2_a_read_only_mapping_takes_no_writes() {
     let for_guest = Arc::clone(&file);
     let code = [read(0), write(0, 3), read(0)];
     let code: Vec<&[u8]> = code.iter().map(Vec::as_slice).chain([&TRIPLE_FAULT[..]]).collect();
-    let Some((_, told)) = run(&code, |window| show(window, &for_guest, false), |_, _| {}) else { return };
+    let Some((_, told, _)) = run(&code, |window| show(window, &for_guest, false), |_, _| {}) else { return };
     // Whether the guest goes on is its own affair: its kernel has been told that it may not.
     assert_eq!(told[0], b'a');
     let mut byte = [0];
@@ -153,7 +156,7 @@ fn d2_a_read_only_mapping_takes_no_writes() {
 
 #[test]
 fn d2_where_nothing_is_mapped_the_guest_finds_nothing_of_this_process() {
-    let Some((exit, told)) = run(&[&read(0x40_0000), &SPIN[..0], &TRIPLE_FAULT], |_| {}, |_, _| {}) else { return };
+    let Some((exit, told, _)) = run(&[&read(0x40_0000), &SPIN[..0], &TRIPLE_FAULT], |_| {}, |_, _| {}) else { return };
     match exit {
         Exit::Failed(reason) => assert!(reason.contains("not there") && told.is_empty(), "{reason}"),
         // A KVM that interprets takes it for a device.

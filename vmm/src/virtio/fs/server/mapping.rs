@@ -24,6 +24,11 @@ impl<H: HostFs> Server<H> {
         }
     }
 
+    /// To be called before the guest is told anything by which it learns how long a file is.
+    pub(super) fn refresh_window(&self) {
+        self.window.get().inspect(|window| window.refresh());
+    }
+
     /// Whether the guest is to see a file through the window. One with holes is not: where a page of it is written for the first
     /// time, the host may have no room for it, of which nobody could be told.
     pub(super) fn is_for_window(&self, attributes: &Attributes) -> bool {

@@ -120,6 +120,7 @@ impl<H: HostFs> Server<H> {
     }
 
     pub(in crate::virtio::fs) fn shown<'a>(&self, attributes: &'a Attributes) -> Shown<'a> {
+        self.refresh_window();
         Shown { inode: self.inode(attributes.identity), attributes, in_window: self.is_for_window(attributes) }
     }
 
