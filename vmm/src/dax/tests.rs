@@ -80,11 +80,13 @@ pub(crate) const BASE: u64 = 5 << 30;
 const PAGES: u64 = 24;
 
 /// A window of as many pages, of which one cannot be read.
+#[allow(dead_code)] // For backends that can map files, which not every system has.
 pub(crate) fn with_unreadable(page: u64) -> (Arc<Window>, Arc<Mutex<Vec<Page>>>) {
     window(Bad(vec![page], vec![page]))
 }
 
 /// A file of so many pages without anything in it, shown from the window's begin on.
+#[allow(dead_code)] // For backends that can map files, which not every system has.
 pub(crate) fn showing(window: &Window, pages: u64) -> Arc<File> {
     let file = file(pages);
     window.map(window.piece(0, pages * PAGE).expect("a piece"), source(&file, 1, 0)).expect("mapped");
