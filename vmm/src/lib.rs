@@ -13,6 +13,8 @@ pub mod bus;
 pub mod config;
 /// The initramfs archive.
 pub mod cpio;
+/// Files of the host at addresses of the guest.
+pub mod dax;
 /// Devices of the old PC.
 pub mod devices;
 /// What an engine is: the parts that it gets, how it ends, what it counts.

@@ -116,7 +116,7 @@ pub fn prepare(
             },
         ],
         network: None,
-        folders: folders::device(&shares, profile.home(), settings.cpus)?,
+        folders: folders::device(&shares, profile.home(), settings)?,
         console: ConsoleSink { path: profile.console_log(), max_bytes: 4 << 20 },
         runtime_dir: profile.runtime_dir().to_owned(),
         no_doorbell: false,

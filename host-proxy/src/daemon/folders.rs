@@ -5,13 +5,18 @@ use std::path::Path;
 use std::sync::Arc;
 
 use lighter_protocol::{SharedFolder, paths};
+use lighter_vmm::dax;
 use lighter_vmm::virtio::fs::{Errno, Fs, Limits, Name, NativeFs, Server};
 
+use crate::settings::Settings;
 use crate::shares::Shares;
 use crate::sys::process;
 
 /// What the guest may hold and have open where the system sets no limit that is lower.
 const MOST: Limits = Limits { held: 16_384, open: 65_536 };
+
+/// Bytes of large files that the guest sees at the same time with `map_files`. Addresses on the host, but 16 MiB of the guest's RAM.
+const WINDOW: u64 = 1 << 30;
 
 /// A folder that cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -24,11 +29,12 @@ pub struct FolderError {
 }
 
 /// The device with all folders in it; `None` if there are none. `$LIGHTER_HOME` is in none of them.
-pub fn device(shares: &Shares, lighter_home: &Path, cpus: u8) -> Result<Option<Fs<NativeFs>>, FolderError> {
+pub fn device(shares: &Shares, lighter_home: &Path, settings: &Settings) -> Result<Option<Fs<NativeFs>>, FolderError> {
     if shares.iter().next().is_none() {
         return Ok(None);
     }
-    let server = Arc::new(Server::new(NativeFs::default(), limits(process::file_limit())));
+    let limits = limits(process::file_limit());
+    let server = Arc::new(Server::new(NativeFs::default(), limits));
     // The machine's own disk and the engine's socket are in it.
     server.hide(lighter_home).map_err(|errno| FolderError { path: lighter_home.display().to_string(), errno })?;
     for share in shares.iter() {
@@ -36,13 +42,24 @@ pub fn device(shares: &Shares, lighter_home: &Path, cpus: u8) -> Result<Option<F
         let name = Name::new(share.name().as_bytes()).map_err(failed)?;
         server.share(name, share.host(), share.writable()).map_err(failed)?;
     }
-    Ok(Some(Fs::new(paths::FOLDERS_TAG, cpus, server)))
+    let device = Fs::new(paths::FOLDERS_TAG, settings.cpus, server);
+    let mapped = settings.map_files && can_map(limits);
+    if settings.map_files && !mapped {
+        tracing::warn!("map_files has no effect: this process may have too few files open (`ulimit -n`)");
+    }
+    Ok(Some(if mapped { device.with_window(WINDOW) } else { device }))
 }
 
 /// Most of the descriptors that this process may have are the guest's; connections need the rest.
 fn limits(files: Option<u64>) -> Limits {
     let files = files.map_or(usize::MAX, |files| usize::try_from(files).unwrap_or(usize::MAX));
     Limits { held: MOST.held.min(files / 4), open: MOST.open.min(files / 4) }
+}
+
+/// Whether there are descriptors for files that are mapped, beside those that are open and held: one for each of what a window
+/// has room for, and as many again in the hands of a guest that makes the most of it.
+fn can_map(limits: Limits) -> bool {
+    limits.open >= dax::MOST / 2
 }
 
 /// What the agent is told.
@@ -63,6 +80,7 @@ mod tests {
     fn c8_a_low_limit_on_files_leaves_room_for_connections() {
         let few = limits(Some(256));
         assert_eq!((few.held, few.open), (64, 64));
+        assert!(!can_map(few) && !can_map(limits(Some(4095))) && can_map(limits(Some(4096))));
         assert_eq!(limits(None).open, MOST.open);
         assert_eq!(limits(Some(u64::MAX)).held, MOST.held);
     }

@@ -56,6 +56,8 @@ pub struct Wishes {
     pub publish: Option<Publish>,
     /// Which folders of the host containers may see, each `PATH` or `PATH:w`.
     pub mounts: Option<Vec<String>>,
+    /// Whether the guest sees large files of shared folders by this computer's own pages.
+    pub map_files: Option<bool>,
     /// The network world that the user lives in; apart, because flags say nothing of it and are handed about a lot.
     #[serde(default)]
     pub world: Box<WorldWishes>,
@@ -74,6 +76,7 @@ impl Wishes {
             host_access: self.host_access.or(below.host_access),
             publish: self.publish.or(below.publish),
             mounts: self.mounts.as_ref().or(below.mounts.as_ref()).cloned(),
+            map_files: self.map_files.or(below.map_files),
             world: Box::new(self.world.over(&below.world)),
         }
     }
@@ -167,6 +170,8 @@ pub struct Settings {
     pub publish: Publish,
     /// Which folders of the host containers may see; `None` for the user's home folder.
     pub mounts: Option<Vec<Mount>>,
+    /// Whether the guest sees large files in them by this computer's own pages, where the engine can show it those.
+    pub map_files: bool,
     /// The network world that the user lives in.
     pub world: World,
 }
@@ -237,6 +242,7 @@ impl Settings {
             host_access: wishes.host_access.unwrap_or(HostAccess::Unprivileged),
             publish: wishes.publish.unwrap_or(Publish::Localhost),
             mounts: wishes.mounts.as_deref().map(mounts).transpose()?,
+            map_files: wishes.map_files.unwrap_or(false),
             world: World::new(&wishes.world, config)?,
         })
     }

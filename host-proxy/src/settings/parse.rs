@@ -9,8 +9,18 @@ use crate::net::HostAccess;
 
 /// Longest file that is looked at, in bytes; ours has ten lines.
 const LONGEST: u64 = 256 * 1024;
-const KEYS: [&str; 9] =
-    ["cpus", "memory", "disk", "engine", "answer_while_stopped", "network", "host_access", "publish", "mounts"];
+const KEYS: [&str; 10] = [
+    "cpus",
+    "memory",
+    "disk",
+    "engine",
+    "answer_while_stopped",
+    "network",
+    "host_access",
+    "publish",
+    "mounts",
+    "map_files",
+];
 
 /// Settings that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -149,6 +159,7 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Wishes, SettingsError> {
                 wishes.engine = Some(value.as_str().and_then(named).ok_or_else(|| wrong("engine", value, expected))?);
             }
             "answer_while_stopped" => wishes.answer_while_stopped = Some(choice("answer_while_stopped", value)?),
+            "map_files" => wishes.map_files = Some(choice("map_files", value)?),
             "network" => wishes.network = Some(choice("network", value)?),
             "host_access" => {
                 let expected = "expected false, true (ports from 1024 on) or \"all\"";
@@ -262,11 +273,12 @@ mod tests {
             host_access: Some(HostAccess::No),
             publish: Some(Publish::AsAsked),
             mounts: Some(vec!["~".to_owned(), "/a b:w".to_owned()]),
+            map_files: Some(true),
             ..Wishes::default()
         };
         assert_eq!(loaded(b"").unwrap(), Wishes::default());
         let text =
-            b"\xef\xbb\xbfcpus = 2\r\nmemory = 2\r\ndisk = 1.5\r\nengine = 'kvm'\r\nanswer_while_stopped = false\r\nnetwork = true\r\nhost_access = false\r\npublish = 'as-asked'\r\nmounts = ['~', \"/a b:w\"]";
+            b"\xef\xbb\xbfcpus = 2\r\nmemory = 2\r\ndisk = 1.5\r\nengine = 'kvm'\r\nanswer_while_stopped = false\r\nnetwork = true\r\nhost_access = false\r\npublish = 'as-asked'\r\nmounts = ['~', \"/a b:w\"]\r\nmap_files = true";
         assert_eq!(loaded(text).unwrap(), full);
         assert_eq!(load(Path::new("/nonexistent/config.toml")).unwrap(), Wishes::default());
         for access in [HostAccess::No, HostAccess::Unprivileged, HostAccess::All] {
@@ -275,6 +287,7 @@ mod tests {
         }
         let defaults = settings(Wishes::default()).unwrap();
         assert_eq!((defaults.network, defaults.host_access), (true, HostAccess::Unprivileged));
+        assert!(!defaults.map_files);
     }
 
     #[test]
@@ -291,6 +304,8 @@ mod tests {
             (b"mount = ['/src']", "did you mean `mounts`?"),
             (b"answer_while_asleep = true", "did you mean `answer_while_stopped`?"),
             (b"answer_while_stopped = 'no'", "expected true or false"),
+            (b"map_files = 1", "expected true or false"),
+            (b"map_file = true", "did you mean `map_files`?"),
             (b"host_access = 0", "expected false, true"),
             (b"host_access = 'some'", "or \"all\""),
             (b"host_acces = false", "did you mean `host_access`?"),

@@ -17,6 +17,7 @@ const FRESH: &str = "\
 # host_access = true   # this host's ports from 1024 on, as host.docker.internal; false: none; \"all\": those below too
 # publish = \"localhost\"   # who reaches `docker run -p 8080:80`: this host alone, or as-asked: every computer that reaches it
 # mounts = [\"~:w\"]   # folders of this computer that containers may see, read-only without `:w`; this is the default
+# map_files = false   # true: containers see large files in them by this computer's own pages, where the engine can
 # registry_mirrors = [\"https://mirror.corp.example\"]   # asked first for images of Docker Hub
 # insecure_registries = [\"registry.corp.example:5000\"]   # spoken to without TLS, or without a known certificate
 # ca_certificates = [\"/etc/ssl/corp.pem\"]   # trusted beside what this computer trusts
@@ -39,6 +40,7 @@ pub fn save(path: &Path, wishes: &Wishes) -> Result<(), SettingsError> {
         ("answer_while_stopped", wishes.answer_while_stopped.map(|choice| choice.to_string())),
         ("network", wishes.network.map(|choice| choice.to_string())),
         ("host_access", wishes.host_access.map(|access| access.in_toml().to_owned())),
+        ("map_files", wishes.map_files.map(|choice| choice.to_string())),
         ("mounts", wishes.mounts.as_deref().map(list)),
         ("publish", wishes.publish.map(|publish| format!("\"{}\"", publish.name()))),
     ];

@@ -12,6 +12,8 @@ pub mod exec;
 pub mod fetch;
 /// Work on a tree of files.
 pub mod files;
+/// A file as memory.
+pub mod map;
 /// A table of names and types.
 pub mod names;
 /// What Testcontainers leaves the removing to.

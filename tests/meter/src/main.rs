@@ -4,7 +4,7 @@
 //! every port of addresses, `refused COUNT` is refused by the vsock device, `ways …` tries vsock in three ways,
 //! `fetch …` has many connections at the same time, `datagrams …` wants datagrams back, `names SERVER` asks a name server for
 //! a table of names, `reaper` removes what others leave, `watch FOLDER` says what inotify reports, `swap SECONDS FOLDER LINK…`
-//! exchanges the name of a folder with those of links, and `files` (with
+//! exchanges the name of a folder with those of links, `map FILE` reads and writes a file as memory, and `files` (with
 //! `guest FOLDER…`, as the first process of a machine) works on trees of files.
 
 use std::error::Error;
@@ -12,7 +12,9 @@ use std::io::{self, BufRead, Write};
 use std::net::{Ipv6Addr, UdpSocket};
 use std::path::Path;
 
-use lighter_meter::{datagrams, exec, fetch, files, fresh, kept, names, percentile, reaper, scan, swap, sys, watch};
+use lighter_meter::{
+    datagrams, exec, fetch, files, fresh, kept, map, names, percentile, reaper, scan, swap, sys, watch,
+};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -42,6 +44,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         ["names", server] => Ok(names::run(server.parse()?)?),
         ["swap", seconds, folder, ref links @ ..] => Ok(swap::run(seconds.parse()?, folder, links)?),
         ["reaper"] => Ok(reaper::run()?),
+        ["map", file] => Ok(map::run(file)?),
         ["watch", folder] => Ok(watch::run(folder)?),
         ["files"] => Ok(files::answer(files::Caches { dropped: false })?),
         ["files", "guest", ref folders @ ..] => {

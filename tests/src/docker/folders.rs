@@ -6,6 +6,7 @@ mod builders;
 mod clients;
 mod content;
 mod edits;
+mod mapped;
 mod owners;
 mod programs;
 mod races;
@@ -51,7 +52,7 @@ pub fn cases() -> Vec<Case> {
 
 /// Those that start the machine anew.
 pub fn restarting() -> Vec<Case> {
-    [owners::restarting(), shared::restarting()].into_iter().flatten().collect()
+    [owners::restarting(), shared::restarting(), mapped::restarting()].into_iter().flatten().collect()
 }
 
 /// Brings what these cases unpack and install to this host, for a rig that has no way out.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::arch::BootState;
+use crate::dax::Window;
 use crate::irq::MsiSink;
 use crate::kick::Kick;
 use crate::memory::GuestMemory;
@@ -71,6 +72,10 @@ pub trait Vm: MsiSink + Send + Sync + Sized + 'static {
     /// Signals `kick` when the guest writes the 32-bit `value` to `address`, without an exit to the bus. `None`: this
     /// hypervisor cannot, so the write arrives at the bus.
     fn doorbell(self: &Arc<Self>, address: u64, value: u32, kick: Arc<Kick>) -> Option<DoorbellGuard>;
+    /// Makes room for files of the host: `bytes` of guest addresses from `base` on, both multiples of 2 MiB, where there is neither
+    /// RAM nor a device. Before the first vCPU is made. `None`: this hypervisor cannot, or not there. The machine keeps the window
+    /// alive.
+    fn window(&self, base: u64, bytes: u64) -> Option<Arc<Window>>;
     /// Exits to this process by reason so far.
     fn exits(&self) -> BTreeMap<&'static str, u64>;
     /// What the hypervisor itself counted so far, in its own words; empty if it does not tell.

@@ -9,6 +9,8 @@ use vm_memory::VolatileSlice;
 #[cfg(target_os = "linux")]
 pub(crate) mod child;
 #[cfg(target_os = "linux")]
+pub(crate) mod dax_area;
+#[cfg(target_os = "linux")]
 pub(crate) mod event;
 #[cfg(target_os = "linux")]
 mod linux;

@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
+use crate::dax::Window;
 use crate::hv::{DoorbellGuard, IoBus};
 use crate::irq::{Msi, MsiSink};
 use crate::kick::Kick;
@@ -55,6 +56,10 @@ impl Vm for Scripted {
     }
 
     fn doorbell(self: &Arc<Self>, _: u64, _: u32, _: Arc<Kick>) -> Option<DoorbellGuard> {
+        None
+    }
+
+    fn window(&self, _: u64, _: u64) -> Option<Arc<Window>> {
         None
     }
 

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::queue::Virtqueue;
+use crate::dax::{Region, Window};
 use crate::memory::GuestMemory;
 
 /// How a device tells the driver something (virtio 1.2 §2.3, §2.7.10).
@@ -52,6 +53,16 @@ pub trait VirtioDevice: Send {
     /// Whether each queue has a thread of its own that does nothing but [`Kick::wait`](crate::kick::Kick::wait) for it.
     fn waits_in_threads(&self) -> bool {
         false
+    }
+    /// How large a window onto files of the host it would fill, in bytes; asked once, by an engine that may have one to give.
+    fn window_bytes(&self) -> Option<u64> {
+        None
+    }
+    /// Takes that window, before the driver sees the device. Who gets none does without.
+    fn take_window(&mut self, _window: Arc<Window>) {}
+    /// Shared memory region number `id` (virtio 1.2 §2.10), if there is one.
+    fn shared_memory(&self, _id: u32) -> Option<Region> {
+        None
     }
     /// Reads configuration space. Bytes past its end stay as the caller set them (all zeroes).
     fn read_config(&self, offset: u64, data: &mut [u8]);

@@ -13,6 +13,7 @@ use virtio_queue::{Queue, QueueOwnedT, QueueT};
 use vm_memory::{Bytes, GuestAddress, GuestMemory as _};
 
 use super::device::Interrupt;
+use crate::dax::Region;
 use crate::kick::Kick;
 use crate::memory::GuestMemory;
 
@@ -107,8 +108,8 @@ pub struct Span {
     pub len: u32,
 }
 
-/// One request of the driver: bytes to read, then room to write. All spans lie within RAM; their contents may still
-/// change under our hands.
+/// One request of the driver: bytes to read, then room to write. All spans lie within RAM, unless [`in_window`](Self::in_window);
+/// their contents may still change under our hands.
 #[derive(Debug)]
 pub struct Chain {
     /// Identifies the chain in the used ring.
@@ -117,6 +118,8 @@ pub struct Chain {
     pub readable: Vec<Span>,
     /// Device → driver, in order.
     pub writable: Vec<Span>,
+    /// Some spans lie in a window onto files instead; see [`Virtqueue::pop_from_anywhere`].
+    pub in_window: bool,
 }
 
 impl Chain {
@@ -126,14 +129,17 @@ impl Chain {
     }
 
     /// Takes in one descriptor's buffer, or says which rule it breaks.
-    fn add(&mut self, descriptor: &Descriptor, memory: &GuestMemory) -> Result<(), &'static str> {
+    fn add(&mut self, descriptor: &Descriptor, memory: &GuestMemory, windows: &[Region]) -> Result<(), &'static str> {
         let span = Span { addr: descriptor.addr(), len: descriptor.len() };
         // Nothing in the specification wants these, no driver sends them, and every device is simpler without.
         if span.len == 0 {
             return Err("empty descriptor");
         }
         if !memory.check_range(span.addr, span.len as usize) {
-            return Err("address outside guest memory");
+            if !windows.iter().any(|window| window.holds(span.addr.0, span.len.into())) {
+                return Err("address outside guest memory");
+            }
+            self.in_window = true;
         }
         match (descriptor.is_write_only(), self.writable.is_empty()) {
             (true, _) => self.writable.push(span),
@@ -196,6 +202,7 @@ pub struct Virtqueue {
     /// How many were pushed since the last `publish`.
     pushed: u16,
     memory: GuestMemory,
+    windows: Arc<[Region]>,
     kick: Arc<Kick>,
     interrupt: Arc<dyn Interrupt>,
 }
@@ -220,7 +227,7 @@ impl Virtqueue {
         queue.set_next_used(next);
         queue.set_ready(true);
         let in_flight = vec![false; usize::from(layout.size)];
-        Ok(Self { index, queue, layout, in_flight, pushed: 0, memory, kick, interrupt })
+        Ok(Self { index, queue, layout, in_flight, pushed: 0, memory, windows: Arc::default(), kick, interrupt })
     }
 
     /// The queue's number.
@@ -248,8 +255,8 @@ impl Virtqueue {
         self.queue.next_avail()
     }
 
-    /// Takes the next request, or `None` when the driver has offered no more. Each ring entry and descriptor is read once.
-    pub fn pop(&mut self) -> Result<Option<Chain>, QueueError> {
+    /// The next request, wherever its spans lie. Each ring entry and descriptor is read once.
+    fn take(&mut self) -> Result<Option<Chain>, QueueError> {
         let queue = self.index;
         let mut heads = self.queue.iter(&*self.memory).map_err(|_| QueueError::AvailIndex(queue))?;
         let Some(head) = heads.next().map(|descriptors| descriptors.head_index()) else { return Ok(None) };
@@ -266,7 +273,7 @@ impl Virtqueue {
 
     /// Follows the chain that begins at `head`, into an indirect table if it says so (virtio 1.2 §2.7.5).
     fn walk(&self, head: u16) -> Result<Chain, &'static str> {
-        let mut chain = Chain { head, readable: Vec::new(), writable: Vec::new() };
+        let mut chain = Chain { head, readable: Vec::new(), writable: Vec::new(), in_window: false };
         let mut table = Table { addr: self.layout.desc, entries: u32::from(self.layout.size), indirect: false };
         let (mut next, mut total) = (head, 0u32);
         // A chain never has more parts than the queue has entries; one that has loops. One step more for the table.
@@ -280,7 +287,7 @@ impl Virtqueue {
             if chain.parts() == usize::from(self.layout.size) {
                 break;
             }
-            chain.add(&descriptor, &self.memory)?;
+            chain.add(&descriptor, &self.memory, &self.windows)?;
             total = total.checked_add(descriptor.len()).ok_or("more than 4 GiB")?;
             if !descriptor.has_next() {
                 return Ok(chain);
@@ -382,5 +389,6 @@ impl Virtqueue {
     }
 }
 
+mod elsewhere;
 #[cfg(test)]
 mod tests;

@@ -2,6 +2,8 @@
 
 /// The first process of a machine.
 pub mod machine;
+/// Memory that is a file.
+pub mod mapping;
 /// AF_VSOCK.
 pub mod vsock;
 /// Three ways to ask the kernel for a connection.

@@ -10,6 +10,9 @@ use crate::memory::GuestMemory;
 use crate::stop::StopLatch;
 use crate::virtio::console::LogWriter;
 
+/// Windows begin and end at multiples of this.
+pub const WINDOW_STEP: u64 = 1 << 30;
+
 /// Most vCPUs of one machine.
 pub const MAX_CPUS: u8 = 64;
 
@@ -44,6 +47,12 @@ impl IrqChip {
 /// Guest RAM as `(first address, bytes)`.
 pub fn ram_ranges(bytes: u64) -> Vec<(u64, u64)> {
     vec![(0x4000_0000, bytes)]
+}
+
+/// Where windows onto files begin in a machine with so many bytes of RAM.
+pub fn first_window(ram_bytes: u64) -> u64 {
+    let end = ram_ranges(ram_bytes).last().map_or(0, |&(base, len)| base + len);
+    end.next_multiple_of(WINDOW_STEP)
 }
 
 /// The place of virtio-mmio device `index`.

@@ -6,6 +6,8 @@
 //! 0x0010_0000  RAM: kernel, then free memory, initial file system at the top
 //! 0xc000_0000  gap: 0xd000_0000 virtio-mmio slots, 0xfec0_0000 IOAPIC, 0xfee0_0000 local APICs
 //! 0x1_0000_0000  the rest of RAM
+//! next whole GiB above all of it: windows onto files of the host, if any. They are not in the memory map: a driver that finds
+//!                one by its device's registers adds it by itself.
 //! ```
 
 use super::super::boot::Slot;
@@ -100,6 +102,15 @@ pub fn ram_ranges(bytes: u64) -> Vec<(u64, u64)> {
     vec![(0, GAP_START), (GAP_END, bytes - GAP_START)]
 }
 
+/// Windows begin and end at multiples of this, so that the guest's kernel and the hypervisor can map them by their largest pages.
+pub const WINDOW_STEP: u64 = 1 << 30;
+
+/// Where windows onto files begin in a machine with so many bytes of RAM: above 4 GiB and all RAM.
+pub fn first_window(ram_bytes: u64) -> u64 {
+    let end = ram_ranges(ram_bytes).last().map_or(0, |&(base, len)| base + len);
+    end.max(GAP_END).next_multiple_of(WINDOW_STEP)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -112,6 +123,15 @@ mod tests {
         assert!((0..all.len()).all(|index| all[index].irq < ioapic_pins(index + 1)));
         assert_eq!(ioapic_pins(usize::MAX), MAX_IOAPIC_PINS);
         assert!(all.windows(2).all(|pair| pair[0].address + pair[0].size == pair[1].address));
+    }
+
+    #[test]
+    fn windows_are_above_all_else_at_whole_gib() {
+        for mib in [64u64, 3 << 10, (3 << 10) + 2, 4 << 10, 256 << 10] {
+            let first = first_window(mib << 20);
+            assert!(ram_ranges(mib << 20).iter().all(|&(base, len)| base + len <= first));
+            assert!(first >= GAP_END && first.is_multiple_of(WINDOW_STEP), "{first:#x}");
+        }
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub(crate) mod stub;
 use std::sync::Arc;
 
 use ioapic::{IoApic, Pin};
-pub use layout::{MAX_CPUS, ram_ranges, slot};
+pub use layout::{MAX_CPUS, WINDOW_STEP, first_window, ram_ranges, slot};
 pub use registers::BootState;
 use vm_memory::{GuestMemory as _, GuestMemoryRegion as _};
 

@@ -17,11 +17,13 @@ pub enum Reason {
     PioWrite,
     /// A signal, most often a kick.
     Interrupted,
+    /// Memory that KVM could not reach.
+    Fault,
     /// Anything else.
     Other,
 }
 
-const NAMES: [&str; 6] = ["mmio_read", "mmio_write", "pio_read", "pio_write", "interrupted", "other"];
+const NAMES: [&str; 7] = ["mmio_read", "mmio_write", "pio_read", "pio_write", "interrupted", "fault", "other"];
 
 /// The counters of one machine.
 #[derive(Debug, Default)]

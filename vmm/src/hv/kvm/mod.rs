@@ -6,6 +6,8 @@ mod counters;
 #[cfg(target_arch = "x86_64")]
 mod doorbell;
 #[cfg(target_arch = "x86_64")]
+mod fault;
+#[cfg(target_arch = "x86_64")]
 mod kernel_stats;
 #[cfg(target_arch = "x86_64")]
 mod probe;

@@ -17,10 +17,29 @@ const MISC_ENABLE: kvm_msr_entry = kvm_msr_entry { index: 0x1a0, data: 1, reserv
 /// IA32_MTRR_DEF_TYPE: on, write-back by default. Without it Linux takes all memory for uncached.
 const MTRR_DEF_TYPE: kvm_msr_entry = kvm_msr_entry { index: 0x2ff, data: 1 << 11 | 6, reserved: 0 };
 
+/// What KVM offers to a guest (Linux Documentation/virt/kvm/x86/cpuid.rst).
+const FEATURES: u32 = 0x4000_0001;
+/// `KVM_FEATURE_ASYNC_PF`, `…_VMEXIT` and `…_INT` in EAX.
+const ASYNC_FAULTS: u32 = 1 << 4 | 1 << 10 | 1 << 14;
+
+/// Whether KVM may let the guest do something else while it fetches memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fetching {
+    /// It may, as far as it can.
+    Async,
+    /// It may not: of memory that cannot be fetched at all, as in a window onto files, it tells only whoever waits for it. A guest
+    /// that does not wait would ask again and again.
+    Sync,
+}
+
 /// Installs the guest's CPUID.
-pub fn set_cpuid(fd: &VcpuFd, host: &CpuId, policy: Policy) -> Result<(), HvError> {
+pub fn set_cpuid(fd: &VcpuFd, host: &CpuId, policy: Policy, fetching: Fetching) -> Result<(), HvError> {
     let host: Vec<Leaf> = host.as_slice().iter().map(leaf).collect();
-    let entries: Vec<kvm_cpuid_entry2> = guest_table(&host, policy).iter().map(entry).collect();
+    let mut entries: Vec<kvm_cpuid_entry2> = guest_table(&host, policy).iter().map(entry).collect();
+    if fetching == Fetching::Sync {
+        let features = entries.iter_mut().filter(|entry| entry.function == FEATURES);
+        features.for_each(|features| features.eax &= !ASYNC_FAULTS);
+    }
     let table = CpuId::from_entries(&entries)
         .map_err(|_| HvError { call: "KVM_SET_CPUID2", source: std::io::Error::from_raw_os_error(libc::E2BIG) })?;
     fd.set_cpuid2(&table).map_err(failed("KVM_SET_CPUID2"))

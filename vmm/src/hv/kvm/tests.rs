@@ -2,6 +2,7 @@
 //! says that this is known: `cargo xtask test unit` sets it, and says so, where there is none.
 
 mod whole_machines;
+mod windows;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

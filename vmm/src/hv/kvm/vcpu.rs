@@ -6,7 +6,8 @@ use kvm_bindings::{KVM_SYSTEM_EVENT_RESET, KVM_SYSTEM_EVENT_SHUTDOWN};
 use kvm_ioctls::{VcpuExit, VcpuFd};
 
 use super::counters::Reason;
-use super::registers;
+use super::fault::Faults;
+use super::registers::{self, Fetching};
 use super::vm::{KvmVm, failed};
 use crate::arch::BootState;
 use crate::arch::cpuid::Policy;
@@ -16,6 +17,7 @@ use crate::hv::{Exit, HvError, IoBus, Vcpu};
 pub struct KvmVcpu {
     fd: VcpuFd,
     index: u8,
+    faults: Faults,
     vm: Arc<KvmVm>,
 }
 
@@ -24,7 +26,8 @@ impl KvmVcpu {
     pub fn new(vm: Arc<KvmVm>, index: u8, boot: &BootState) -> Result<Self, HvError> {
         let mut fd = vm.fd().create_vcpu(index.into()).map_err(failed("KVM_CREATE_VCPU"))?;
         let policy = Policy { apic_id: index, cpus: vm.cpus, tsc_deadline: vm.tsc_deadline };
-        registers::set_cpuid(&fd, &vm.host_cpuid, policy)?;
+        let fetching = if vm.windows().is_empty() { Fetching::Async } else { Fetching::Sync };
+        registers::set_cpuid(&fd, &vm.host_cpuid, policy, fetching)?;
         registers::set_defaults(&fd)?;
         if index == 0 {
             registers::set_boot_state(&fd, boot)?;
@@ -33,7 +36,18 @@ impl KvmVcpu {
         let immediate_exit = &raw mut fd.get_kvm_run().immediate_exit;
         // SAFETY: the mapping lives as long as `fd`, and `drop` vacates the seat before `fd` goes; this type is not Send.
         unsafe { vm.seats.occupy(index, immediate_exit) };
-        Ok(Self { fd, index, vm })
+        Ok(Self { fd, index, faults: Faults::default(), vm })
+    }
+
+    /// Does what can be done about memory that KVM could not reach; says why the guest cannot go on, if it cannot.
+    fn reach_memory(&mut self) -> Option<String> {
+        self.vm.counters.count(Reason::Fault);
+        let registers = match self.fd.get_regs() {
+            Ok(registers) => registers,
+            Err(error) => return Some(format!("KVM_GET_REGS failed after a fault ({error})")),
+        };
+        let goes_on = self.faults.may_go_on(registers, &self.vm.windows());
+        (!goes_on).then(|| "The guest used memory that is not there".to_owned())
     }
 
     /// The registers, for a report that ends the machine.
@@ -96,6 +110,15 @@ impl Vcpu for KvmVcpu {
                     }
                     continue;
                 }
+                // With the second, the reason that KVM wrote down may be one of an earlier exit (KVM api.rst, 6.54).
+                Ok(VcpuExit::MemoryFault { .. }) => match self.reach_memory() {
+                    Some(failure) => failure,
+                    None => continue,
+                },
+                Err(error) if error.errno() == libc::EFAULT => match self.reach_memory() {
+                    Some(failure) => failure,
+                    None => continue,
+                },
                 // An application processor that was woken while it was still waiting for its start.
                 Err(error) if error.errno() == libc::EAGAIN => continue,
                 Ok(VcpuExit::Hlt) => return Exit::Halted,

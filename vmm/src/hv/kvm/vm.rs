@@ -15,10 +15,12 @@ use super::kernel_stats::VcpuStats;
 use super::seats::Seats;
 use super::vcpu::KvmVcpu;
 use crate::arch::{BootState, layout};
+use crate::dax::{Area, Window};
 use crate::hv::{DoorbellGuard, HvError, Vm};
 use crate::irq::{Msi, MsiSink};
 use crate::kick::Kick;
 use crate::memory::GuestMemory;
+use crate::sys::dax_area::Reserved;
 
 /// The machine. The file comes first, so that it is closed before the memory behind it can go.
 pub struct KvmVm {
@@ -32,7 +34,9 @@ pub struct KvmVm {
     pub(super) seats: Seats,
     pub(super) counters: Counters,
     kernel_stats: Mutex<Vec<VcpuStats>>,
-    _memory: GuestMemory,
+    /// Windows onto files, each in a memory slot behind those of RAM. They stay until the machine is gone.
+    windows: Mutex<Vec<Arc<Window>>>,
+    memory: GuestMemory,
 }
 
 /// Names the call in an error.
@@ -52,13 +56,48 @@ impl KvmVm {
         let host_cpuid = kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES).map_err(failed("KVM_GET_SUPPORTED_CPUID"))?;
         let tsc_deadline = kvm.check_extension(Cap::TscDeadlineTimer);
         let (seats, counters) = (Seats::new(cpus), Counters::default());
-        let kernel_stats = Mutex::default();
-        Ok(Self { fd, host_cpuid, tsc_deadline, cpus, seats, counters, kernel_stats, _memory: memory })
+        let (kernel_stats, windows) = (Mutex::default(), Mutex::default());
+        Ok(Self { fd, host_cpuid, tsc_deadline, cpus, seats, counters, kernel_stats, windows, memory })
     }
 
     /// Keeps the kernel's counters of a new vCPU, if it has any; they outlive the vCPU's thread.
     pub fn watch(&self, vcpu: &VcpuFd) {
         self.kernel_stats.lock().unwrap_or_else(PoisonError::into_inner).extend(VcpuStats::open(vcpu));
+    }
+
+    /// The windows that there are.
+    pub fn windows(&self) -> Vec<Arc<Window>> {
+        self.windows.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn new_window(&self, base: u64, bytes: u64) -> Result<Arc<Window>, HvError> {
+        let failed_here = |source| HvError { call: "Reserving addresses for files", source };
+        let end = base.checked_add(bytes).filter(|&end| end <= self.address_end());
+        if end.is_none() {
+            return Err(failed_here(std::io::Error::other("this CPU has too few address bits")));
+        }
+        let area = Reserved::new(bytes).map_err(failed_here)?;
+        // Held over the call, so that no two get the same slot.
+        let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
+        let region = kvm_userspace_memory_region {
+            slot: (self.memory.num_regions() + windows.len()) as u32,
+            flags: 0,
+            guest_phys_addr: base,
+            memory_size: bytes,
+            userspace_addr: area.address(),
+        };
+        let window = Window::new(base, Box::new(area));
+        // SAFETY: the range is reserved for this alone, and stays so until the machine is gone: it keeps the window.
+        unsafe { self.fd.set_user_memory_region(region) }.map_err(failed("KVM_SET_USER_MEMORY_REGION"))?;
+        windows.push(Arc::clone(&window));
+        Ok(window)
+    }
+
+    /// Where guest-physical addresses end by the host's CPUID (leaf 0x8000_0008, EAX 7:0, bits; 36 where there is none).
+    fn address_end(&self) -> u64 {
+        let leaf = self.host_cpuid.as_slice().iter().find(|leaf| leaf.function == 0x8000_0008);
+        let bits = leaf.map_or(36, |leaf| leaf.eax & 0xff).min(52);
+        1 << bits
     }
 
     /// The file itself, for vCPUs and doorbells.
@@ -122,6 +161,16 @@ impl Vm for KvmVm {
             Ok(guard) => Some(Box::new(guard)),
             Err(error) => {
                 tracing::warn!(%error, address, "no doorbell; the device is served by exits");
+                None
+            }
+        }
+    }
+
+    fn window(&self, base: u64, bytes: u64) -> Option<Arc<Window>> {
+        match self.new_window(base, bytes) {
+            Ok(window) => Some(window),
+            Err(error) => {
+                tracing::warn!(%error, source = %error.source, base, bytes, "no window; files are copied");
                 None
             }
         }

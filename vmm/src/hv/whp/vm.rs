@@ -14,6 +14,7 @@ use super::properties;
 use super::system::Capabilities;
 use super::vcpu::WhpVcpu;
 use crate::arch::BootState;
+use crate::dax::Window;
 use crate::hv::foreign::whp::Clocks;
 use crate::hv::foreign::whp::interrupt::request;
 use crate::hv::foreign::whp::seats::Seats;
@@ -81,6 +82,11 @@ impl Vm for WhpVm {
                 None
             }
         }
+    }
+
+    fn window(&self, _base: u64, _bytes: u64) -> Option<Arc<Window>> {
+        // A file that becomes shorter under a mapping cannot be met there yet.
+        None
     }
 
     fn exits(&self) -> BTreeMap<&'static str, u64> {

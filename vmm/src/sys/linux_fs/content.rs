@@ -67,6 +67,21 @@ pub(super) fn allocate(file: &File, Allocation { mode, offset, len }: Allocation
     fallocate(file, flags, offset, len).map_err(errno)
 }
 
+/// Only holes are filled: what has its place keeps it.
+pub(super) fn make_room(file: &File, offset: u64, len: u64) -> Outcome<()> {
+    let size = file.metadata().map_err(|error| io_errno(&error))?.len();
+    let end = offset.saturating_add(len).min(size);
+    match rustix::fs::seek(file, SeekFrom::Hole(offset)) {
+        Ok(hole) if hole < end => {}
+        // None there, or the file ends before, or its file system knows of no holes.
+        _ => return Ok(()),
+    }
+    match fallocate(file, FallocateFlags::KEEP_SIZE, offset, end - offset) {
+        Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => Ok(()),
+        done => done.map_err(errno),
+    }
+}
+
 pub(super) fn seek(file: &File, offset: u64, seek: Seek) -> Outcome<u64> {
     let to = match seek {
         Seek::Data => SeekFrom::Data(offset),

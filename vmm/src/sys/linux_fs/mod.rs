@@ -234,6 +234,14 @@ impl HostFs for LinuxFs {
         self.within(&[folder], || self.created_unnamed(folder, access, maker))
     }
 
+    fn mappable(&self, file: std::fs::File) -> Option<std::fs::File> {
+        Some(file)
+    }
+
+    fn make_room(&self, file: &std::fs::File, offset: u64, len: u64) -> Outcome<()> {
+        content::make_room(file, offset, len)
+    }
+
     fn read(&self, file: &std::fs::File, offset: u64, parts: &[VolatileSlice]) -> Outcome<usize> {
         content::read(file, offset, parts)
     }

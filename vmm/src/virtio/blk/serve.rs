@@ -84,7 +84,7 @@ impl Worker {
         loop {
             self.queue.disable_doorbell()?;
             while !self.stopping() {
-                let Some(chain) = self.queue.pop()? else { break };
+                let Some(chain) = self.queue.pop_from_anywhere()? else { break };
                 let Some(written) = self.serve(&chain, backend)? else { return Ok(()) };
                 self.queue.push(chain.head, written)?;
                 self.queue.publish()?;

@@ -9,6 +9,7 @@ use std::thread::{self, JoinHandle};
 use super::host::HostFs;
 use super::server::Server;
 use super::worker::{Warnings, Worker};
+use crate::dax::{Region, Window};
 use crate::kick::Kick;
 use crate::virtio::device::{ActivateError, Activation, VirtioDevice};
 
@@ -16,6 +17,8 @@ use crate::virtio::device::{ActivateError, Activation, VirtioDevice};
 const DEVICE_TYPE: u32 = 26;
 /// Entries of each queue: a request of 1 MiB is a chain of 256 pages and a few more.
 const QUEUE_SIZE: u16 = 512;
+/// Number of the shared memory region.
+const CACHE: u32 = 0;
 /// Length of the tag's field in bytes.
 const TAG: usize = 36;
 /// More request queues than this gain nothing.
@@ -26,6 +29,9 @@ pub struct Fs<H: HostFs> {
     tag: [u8; TAG],
     sizes: Vec<u16>,
     server: Arc<Server<H>>,
+    /// Bytes of the window that it asks for.
+    wanted: Option<u64>,
+    window: Option<Arc<Window>>,
     warnings: Arc<Warnings>,
     running: Vec<Running>,
 }
@@ -50,7 +56,28 @@ impl<H: HostFs> Fs<H> {
         let len = tag.len().min(TAG);
         padded[..len].copy_from_slice(&tag.as_bytes()[..len]);
         let queues = usize::from(cpus).clamp(1, MOST_QUEUES);
-        Self { tag: padded, sizes: vec![QUEUE_SIZE; 1 + queues], server, warnings: Arc::default(), running: Vec::new() }
+        Self {
+            tag: padded,
+            sizes: vec![QUEUE_SIZE; 1 + queues],
+            server,
+            wanted: None,
+            window: None,
+            warnings: Arc::default(),
+            running: Vec::new(),
+        }
+    }
+
+    /// With a window of so many bytes, through which the guest sees large files, where the engine has one to give. The guest's
+    /// kernel keeps 1/64 of that in RAM to know its pages by.
+    #[must_use]
+    pub fn with_window(mut self, bytes: u64) -> Self {
+        self.wanted = Some(bytes);
+        self
+    }
+
+    /// The window that it was given.
+    pub fn window(&self) -> Option<&Arc<Window>> {
+        self.window.as_ref()
     }
 
     /// The server behind it.
@@ -65,6 +92,7 @@ impl<H: HostFs> Fs<H> {
                 queue,
                 interrupt: Arc::clone(&activation.interrupt),
                 server: Arc::clone(&self.server),
+                window: self.window.clone(),
                 warnings: Arc::clone(&self.warnings),
                 stop: Arc::clone(&stop),
             };
@@ -94,6 +122,20 @@ impl<H: HostFs> VirtioDevice for Fs<H> {
 
     fn waits_in_threads(&self) -> bool {
         true
+    }
+
+    fn window_bytes(&self) -> Option<u64> {
+        self.wanted
+    }
+
+    fn take_window(&mut self, window: Arc<Window>) {
+        self.server.use_window(Arc::clone(&window));
+        self.window = Some(window);
+    }
+
+    /// `VIRTIO_FS_SHMCAP_ID_CACHE` (virtio 1.2 §5.11.6.2)
+    fn shared_memory(&self, id: u32) -> Option<Region> {
+        self.window.as_ref().filter(|_| id == CACHE).map(|window| window.region())
     }
 
     /// `struct virtio_fs_config`: the tag and the number of request queues.

@@ -313,6 +313,14 @@ pub trait HostFs: Send + Sync + 'static {
         access: Access,
         maker: Maker,
     ) -> Result<(Self::Node, Attributes, Self::File), Errno>;
+    /// The open file for the hypervisor, where a system lets it map files into the guest.
+    fn mappable(&self, _file: Self::File) -> Option<std::fs::File> {
+        None
+    }
+    /// Reserves room for what is missing in a range of a file, as far as the file reaches; where the file system cannot, nothing.
+    fn make_room(&self, _file: &std::fs::File, _offset: u64, _len: u64) -> Result<(), Errno> {
+        Ok(())
+    }
     /// Reads into `parts`; less than asked at the end of the file only.
     fn read(&self, file: &Self::File, offset: u64, parts: &[VolatileSlice]) -> Result<usize, Errno>;
     /// Writes all of `parts`, or as much as went before an error.

@@ -3,7 +3,8 @@
 //!
 //! ```text
 //!   device ── queues, threads ── server ── fuse::request, fuse::reply (bytes)
-//!                                  │  └─── nodes, handles, shares (what the guest knows)
+//!                                  │  ├─── nodes, handles, shares (what the guest knows)
+//!                                  │  └─── mapping ── dax::Window (what it sees without asking)
 //!                                  └────── host::HostFs ── sys::…_fs (one for each system)
 //! ```
 

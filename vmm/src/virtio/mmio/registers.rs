@@ -23,8 +23,12 @@ pub const QUEUE_DRIVER_LOW: u64 = 0x090;
 pub const QUEUE_DRIVER_HIGH: u64 = 0x094;
 pub const QUEUE_DEVICE_LOW: u64 = 0x0a0;
 pub const QUEUE_DEVICE_HIGH: u64 = 0x0a4;
+/// Which shared memory region the next four are about.
+pub const SHM_SEL: u64 = 0x0ac;
 /// Length and base of the selected shared memory region; all ones: there is none.
 pub const SHM_LENGTH_LOW: u64 = 0x0b0;
+pub const SHM_LENGTH_HIGH: u64 = 0x0b4;
+pub const SHM_BASE_LOW: u64 = 0x0b8;
 pub const SHM_BASE_HIGH: u64 = 0x0bc;
 pub const CONFIG_GENERATION: u64 = 0x0fc;
 /// Device-specific configuration from here on.

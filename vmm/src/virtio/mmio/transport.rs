@@ -9,6 +9,7 @@ use super::interrupt::Interrupts;
 use super::registers as reg;
 use super::status::{self, DRIVER, DRIVER_OK, FEATURES_OK, NEEDS_RESET, Write};
 use crate::bus::BusDevice;
+use crate::dax::Region;
 use crate::hv::DoorbellGuard;
 use crate::irq::IrqLine;
 use crate::kick::Kick;
@@ -35,6 +36,8 @@ pub struct Place {
     pub line: Arc<dyn IrqLine>,
     /// `None`: notifications arrive as register writes.
     pub doorbells: Option<Arc<dyn Doorbells>>,
+    /// Where in the machine there is memory that is not RAM.
+    pub windows: Arc<[Region]>,
 }
 
 /// One virtio device on the bus.
@@ -56,6 +59,8 @@ struct State {
     device_features_sel: u32,
     driver_features_sel: u32,
     queue_sel: u32,
+    shm_sel: u32,
+    windows: Arc<[Region]>,
     queues: Vec<QueueRegisters>,
     /// The device has its queues and has not been reset since.
     active: bool,
@@ -91,6 +96,8 @@ impl MmioTransport {
             device_features_sel: 0,
             driver_features_sel: 0,
             queue_sel: 0,
+            shm_sel: 0,
+            windows: place.windows,
             queues,
             active: false,
             limit: RateLimit::default(),
@@ -157,7 +164,10 @@ impl State {
             reg::QUEUE_SIZE_MAX => self.queue().map_or(0, |queue| queue.max_size.into()),
             reg::QUEUE_READY => self.queue().map_or(0, |queue| queue.ready.into()),
             reg::STATUS => self.status | if self.interrupts.is_broken() { NEEDS_RESET } else { 0 },
-            reg::SHM_LENGTH_LOW..=reg::SHM_BASE_HIGH => u32::MAX,
+            reg::SHM_LENGTH_LOW => half(self.shared_memory().len, 0),
+            reg::SHM_LENGTH_HIGH => half(self.shared_memory().len, 1),
+            reg::SHM_BASE_LOW => half(self.shared_memory().base, 0),
+            reg::SHM_BASE_HIGH => half(self.shared_memory().base, 1),
             reg::CONFIG_GENERATION => self.interrupts.generation(),
             _ => 0,
         }
@@ -169,6 +179,7 @@ impl State {
             reg::DRIVER_FEATURES_SEL => self.driver_features_sel = value,
             reg::DRIVER_FEATURES => self.accept_features(value),
             reg::QUEUE_SEL => self.queue_sel = value,
+            reg::SHM_SEL => self.shm_sel = value,
             reg::QUEUE_NOTIFY => self.notify(value),
             reg::STATUS => self.set_status(value),
             reg::QUEUE_SIZE | reg::QUEUE_READY | reg::QUEUE_DESC_LOW..=reg::QUEUE_DEVICE_HIGH => {
@@ -176,6 +187,11 @@ impl State {
             }
             _ => {}
         }
+    }
+
+    /// The selected shared memory region; one that is not there has all ones (§4.2.2).
+    fn shared_memory(&self) -> Region {
+        self.device.shared_memory(self.shm_sel).unwrap_or(Region { base: u64::MAX, len: u64::MAX })
     }
 
     /// The selected queue, if there is one.
@@ -287,7 +303,8 @@ impl State {
                 kick: Arc::clone(&queue.kick),
                 interrupt: Arc::clone(&self.interrupts) as _,
             };
-            Virtqueue::new(config).map_err(|error| error.to_string())
+            let queue = Virtqueue::new(config).map_err(|error| error.to_string())?;
+            Ok(queue.beside(Arc::clone(&self.windows)))
         };
         (0..).zip(&self.queues).map(build).collect()
     }
@@ -297,7 +314,7 @@ impl State {
         self.active = false;
         self.status = 0;
         self.accepted = 0;
-        (self.device_features_sel, self.driver_features_sel, self.queue_sel) = (0, 0, 0);
+        (self.device_features_sel, self.driver_features_sel, self.queue_sel, self.shm_sel) = (0, 0, 0, 0);
         for queue in &mut self.queues {
             queue.layout = QueueLayout::default();
             queue.ready = false;

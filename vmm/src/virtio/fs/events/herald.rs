@@ -89,6 +89,8 @@ pub fn acts(operation: &Operation) -> bool {
         | Operation::Destroy
         | Operation::LSeek { .. }
         | Operation::SyncFs
+        | Operation::SetUpMapping(_)
+        | Operation::RemoveMapping(_)
         | Operation::Unknown(_) => false,
     }
 }

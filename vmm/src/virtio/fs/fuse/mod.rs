@@ -2,6 +2,7 @@
 //! [`reply`] builds what it gets. Pure: nothing here knows a file.
 
 mod bytes;
+pub mod mapping;
 pub mod numbers;
 pub mod reply;
 pub mod request;

@@ -27,6 +27,8 @@ pub mod init {
     pub const PARALLEL_DIROPS: u64 = 1 << 18;
     /// `max_pages` counts.
     pub const MAX_PAGES: u64 = 1 << 22;
+    /// `map_alignment` counts.
+    pub const MAP_ALIGNMENT: u64 = 1 << 26;
     /// What a link says is cached.
     pub const CACHE_SYMLINKS: u64 = 1 << 23;
     /// A folder need not be opened before it is listed, and its list may be cached.
@@ -37,6 +39,8 @@ pub mod init {
     pub const SETXATTR_EXT: u64 = 1 << 29;
     /// `flags2` counts.
     pub const INIT_EXT: u64 = 1 << 30;
+    /// Which files are mapped from the window is said of each.
+    pub const HAS_INODE_DAX: u64 = 1 << 33;
     /// A file may be mapped although it is open for direct I/O.
     pub const DIRECT_IO_ALLOW_MMAP: u64 = 1 << 36;
 }
@@ -52,6 +56,9 @@ pub mod open {
     /// No FLUSH at close.
     pub const NOFLUSH: u32 = 1 << 5;
 }
+
+/// Of `fuse_attr`: this file is mapped from the window.
+pub const ATTR_DAX: u32 = 1 << 1;
 
 /// Pages of 4 KiB in one READ or WRITE, at most: 1 MiB, the most that Linux sends.
 pub const MAX_PAGES: u16 = 256;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::numbers;
+use crate::dax::PAGE;
 use crate::virtio::fs::host::{Attributes, Entry, Kind, Space};
 
 /// Length of `fuse_out_header`.
@@ -28,6 +30,8 @@ pub struct Shown<'a> {
     pub inode: u64,
     /// All else.
     pub attributes: &'a Attributes,
+    /// Its pages are those of the host, in the window.
+    pub in_window: bool,
 }
 
 /// How long an entry may be cached.
@@ -92,8 +96,9 @@ impl Payload {
         // max_background and congestion_threshold, two 16-bit numbers: requests in the background, and from when on there are
         // many of them.
         it.u32(128 | 96 << 16).u32(MAX_WRITE);
-        // time_gran: one nanosecond. max_pages and map_alignment.
-        it.u32(1).u32(u32::from(MAX_PAGES));
+        // time_gran: one nanosecond. max_pages and map_alignment, two 16-bit numbers; the latter as a power of two.
+        let alignment = if init.flags & numbers::init::MAP_ALIGNMENT != 0 { PAGE.trailing_zeros() } else { 0 };
+        it.u32(1).u32(u32::from(MAX_PAGES) | alignment << 16);
         it.u32((init.flags >> 32) as u32);
         it.0.resize(64, 0);
         it
@@ -126,13 +131,13 @@ impl Payload {
     }
 
     /// `fuse_attr`.
-    fn push_attributes(&mut self, Shown { inode, attributes: it }: Shown) {
+    fn push_attributes(&mut self, Shown { inode, attributes: it, in_window }: Shown) {
         self.u64(inode).u64(it.size).u64(it.blocks);
         let times = [it.accessed, it.modified, it.changed];
         times.iter().for_each(|time| _ = self.u64(time.seconds.cast_unsigned()));
         times.iter().for_each(|time| _ = self.u32(time.nanos));
         self.u32(it.kind.bits() | it.mode).u32(it.links).u32(it.uid).u32(it.gid).u32(it.device).u32(it.block_size);
-        self.u32(0);
+        self.u32(if in_window { numbers::ATTR_DAX } else { 0 });
     }
 
     /// `fuse_open_out`, behind whatever is there already (CREATE answers with an entry first).

@@ -2,6 +2,7 @@
 //! content of a WRITE is not part of it: it stays in guest memory until it is written.
 
 use super::bytes::{Fields, Reader};
+use super::mapping::{Pieces, SetUpMapping};
 use super::set_attr::{SetAttr, set_attr};
 use crate::virtio::fs::errno::Errno;
 use crate::virtio::fs::name::Name;
@@ -190,6 +191,8 @@ pub enum Operation<'a> {
         len: u64,
         flags: u64,
     },
+    SetUpMapping(SetUpMapping),
+    RemoveMapping(Pieces<'a>),
     SyncFs,
     /// One that is not served; `ENOSYS` makes the kernel do without it from then on.
     Unknown(u32),
@@ -296,6 +299,8 @@ impl<'a> Operation<'a> {
                 let (to_handle, to_offset) = (fields.u64(), fields.u64());
                 Self::CopyFileRange { handle, offset, to_handle, to_offset, len: fields.u64(), flags: fields.u64() }
             }
+            48 => Self::SetUpMapping(super::mapping::set_up(at.fixed::<40>()?)?),
+            49 => Self::RemoveMapping(Pieces::parse(at)?),
             50 => Self::SyncFs,
             51 => {
                 let (flags, mode, _) = create(at.fixed::<16>()?);

@@ -76,6 +76,36 @@ fn f3_a_batch_names_as_many_as_it_says() {
     }
 }
 
+#[test]
+fn d2_a_mapping_is_read_as_the_kernel_writes_it() {
+    let body = |flags: u64| [u64::MAX, 0x20_0000, 0x40_0000, flags, 0x60_0000].map(u64::to_le_bytes).concat();
+    for (flags, writable) in [(2, false), (3, true)] {
+        let parsed = Operation::parse(&header(48), &body(flags)).map(|operation| format!("{operation:?}"));
+        let wanted = SetUpMapping { offset: 0x20_0000, len: 0x40_0000, at: 0x60_0000, writable };
+        assert_eq!(parsed, Ok(format!("{:?}", Operation::SetUpMapping(wanted))));
+    }
+    // Without the right to read, and with bits that mean nothing.
+    for flags in [0, 1, 4, 6, 1 << 63 | 2, u64::MAX] {
+        assert_eq!(Operation::parse(&header(48), &body(flags)), Err(Errno::INVAL), "{flags:#x}");
+    }
+    assert_eq!(Operation::parse(&header(48), &body(2)[..39]), Err(Errno::INVAL));
+}
+
+#[test]
+fn d2_a_removal_names_as_many_pieces_as_it_says() {
+    let body = |count: u32, pieces: usize| {
+        let piece = [7u64.to_le_bytes(), 9u64.to_le_bytes()].concat();
+        [&count.to_le_bytes()[..], &piece.repeat(pieces)].concat()
+    };
+    let two = body(2, 2);
+    let Ok(Operation::RemoveMapping(pieces)) = Operation::parse(&header(49), &two) else { panic!("two pieces") };
+    assert_eq!(pieces.iter().collect::<Vec<_>>(), [(7, 9), (7, 9)]);
+    assert!(Operation::parse(&header(49), &body(256, 256)).is_ok());
+    for (count, pieces) in [(3, 2), (257, 257), (u32::MAX, 2), (1, 0)] {
+        assert_eq!(Operation::parse(&header(49), &body(count, pieces)), Err(Errno::INVAL), "{count}");
+    }
+}
+
 proptest! {
     #[test]
     fn f1_no_bytes_make_it_panic_and_no_request_is_understood_when_cut(

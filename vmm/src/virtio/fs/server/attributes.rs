@@ -34,7 +34,7 @@ const ROOT_ATTRIBUTES: Attributes = Attributes {
 impl<H: HostFs> Server<H> {
     pub(in crate::virtio::fs) fn get_attributes(&self, node: u64) -> Outcome {
         if node == ROOT {
-            let shown = Shown { inode: ROOT_INODE, attributes: &ROOT_ATTRIBUTES };
+            let shown = Shown { inode: ROOT_INODE, attributes: &ROOT_ATTRIBUTES, in_window: false };
             return Ok(Answer::Payload(Payload::attributes(shown, BRIEF.attributes)));
         }
         let place = self.place(node)?;

@@ -11,6 +11,7 @@ mod attributes;
 mod files;
 mod folders;
 pub(super) mod lifetimes;
+mod mapping;
 mod names;
 mod places;
 mod served;
@@ -34,6 +35,7 @@ use super::host::HostFs;
 use super::name::Name;
 use super::nodes::Nodes;
 use super::shares::Shares;
+use crate::dax::Window;
 
 /// What the guest's kernel is asked to do, of what it can.
 const WISHES: u64 = init::ASYNC_READ
@@ -50,6 +52,9 @@ const WISHES: u64 = init::ASYNC_READ
     | init::HANDLE_KILLPRIV_V2
     | init::INIT_EXT
     | init::DIRECT_IO_ALLOW_MMAP;
+
+/// And if there is a window onto files.
+const WINDOW_WISHES: u64 = init::MAP_ALIGNMENT | init::HAS_INODE_DAX;
 
 /// How much of the host the guest may use at once.
 #[derive(Debug, Clone, Copy)]
@@ -99,6 +104,7 @@ pub struct Server<H: HostFs> {
     pub(super) herald: Herald,
     pub(super) armed: Mutex<Option<Happening>>,
     served: Served,
+    window: OnceLock<Arc<Window>>,
 }
 
 type Outcome = Result<Answer, Errno>;
@@ -120,6 +126,7 @@ impl<H: HostFs> Server<H> {
             herald: Herald::default(),
             armed: Mutex::default(),
             served: Served::default(),
+            window: OnceLock::new(),
         }
     }
 
@@ -152,6 +159,7 @@ impl<H: HostFs> Server<H> {
     /// Forgets all that a guest had, as a reset of the device does.
     pub fn reset(&self) {
         self.greeted.store(false, Ordering::Release);
+        self.window.get().inspect(|window| window.clear());
         self.files.clear();
         self.folders.clear();
         self.streams.lock().unwrap_or_else(PoisonError::into_inner).clear();
@@ -260,14 +268,19 @@ impl<H: HostFs> Server<H> {
             Operation::TmpFile { flags, mode } => self.create_unnamed(header, flags, mode),
             Operation::Read(ref what) => self.read(what, exchange.room),
             Operation::Write(ref what) => self.write(node, what, exchange.content),
-            Operation::Flush { handle } => self.flush(handle),
+            Operation::Flush { handle } => self.flush(handle).and_then(|done| self.unless_lost(node, done)),
             Operation::Release { handle } => self.files.release(handle).map(|()| done()),
-            Operation::FSync { handle, data_only } => self.sync(handle, data_only),
+            Operation::FSync { handle, data_only } => {
+                self.sync(handle, data_only).and_then(|done| self.unless_lost(node, done))
+            }
             Operation::FAllocate { handle, offset, len, mode } => self.allocate(handle, offset, len, mode),
             Operation::LSeek { handle, offset, whence } => self.seek(handle, offset, whence),
             Operation::CopyFileRange { handle, offset, to_handle, to_offset, len, flags } => {
                 self.copy((handle, offset), (to_handle, to_offset), len, flags)
             }
+
+            Operation::SetUpMapping(ref asked) => self.set_up_mapping(node, asked),
+            Operation::RemoveMapping(pieces) => self.remove_mapping(pieces),
 
             Operation::OpenDir => self.open_folder(node),
             Operation::ReadDir(ref what) => self.list(node, what, false),
@@ -288,7 +301,7 @@ impl<H: HostFs> Server<H> {
             self.greeted.store(true, Ordering::Release);
         }
         // To one of a later major number only ours is told; it then greets again with that.
-        let flags = asked.flags & WISHES;
+        let flags = asked.flags & if self.window.get().is_some() { WISHES | WINDOW_WISHES } else { WISHES };
         self.unopened.store(flags & init::NO_OPENDIR_SUPPORT != 0, Ordering::Release);
         Ok(Answer::Payload(Payload::init(reply::Init { max_readahead: asked.max_readahead, flags })))
     }

@@ -149,7 +149,8 @@ impl<H: HostFs> Server<H> {
     }
 
     pub(in crate::virtio::fs) fn shown<'a>(&self, attributes: &'a Attributes) -> Shown<'a> {
-        Shown { inode: self.inode(attributes.identity), attributes }
+        self.refresh_window();
+        Shown { inode: self.inode(attributes.identity), attributes, in_window: self.is_for_window(attributes) }
     }
 
     /// The guest sees one file system where the host may have several: numbers of the first one stay as they are.

@@ -13,6 +13,7 @@ use crate::virtio::fs::nodes::ROOT;
 
 mod events;
 mod lifetimes;
+mod mapping;
 
 struct World {
     /// Before the folder: where an open handle keeps a folder from going, removing that would never end.

@@ -11,6 +11,7 @@ use super::registers as reg;
 use super::status::{ACKNOWLEDGE, DRIVER, DRIVER_OK, FAILED, FEATURES_OK, NEEDS_RESET};
 use super::{MmioTransport, Place};
 use crate::bus::BusDevice;
+use crate::dax::Region;
 use crate::irq::IrqLine;
 use crate::virtio::device::ActivateError;
 use crate::virtio::mock::{HIGH_END, MockDriver};
@@ -28,6 +29,7 @@ struct Life {
     resets: u32,
     config: [u8; 8],
     refuse: bool,
+    region: Option<Region>,
 }
 
 /// A device of two queues of up to 8 entries with 8 bytes of configuration.
@@ -62,6 +64,10 @@ impl VirtioDevice for Probe {
         for (byte, value) in life.config.iter_mut().skip(usize::try_from(offset).unwrap()).zip(data) {
             *byte = *value;
         }
+    }
+
+    fn shared_memory(&self, id: u32) -> Option<Region> {
+        self.0.lock().unwrap().region.filter(|_| id == 1)
     }
 
     fn activate(&mut self, activation: Activation) -> Result<(), ActivateError> {
@@ -101,7 +107,7 @@ impl Rig {
     fn new() -> Self {
         let (life, edges) = (Arc::<Mutex<Life>>::default(), Arc::new(Edges::default()));
         let driver = MockDriver::new(&[8, 8]);
-        let place = Place { address: 0xd000_0000, line: edges.clone(), doorbells: None };
+        let place = Place { address: 0xd000_0000, line: edges.clone(), doorbells: None, windows: Arc::default() };
         let transport = MmioTransport::new(Box::new(Probe(Arc::clone(&life))), Arc::clone(&driver.ram.memory), place);
         Self { transport, life, edges, driver }
     }

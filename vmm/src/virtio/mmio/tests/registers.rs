@@ -76,6 +76,24 @@ fn m3_a_queue_that_does_not_exist_has_no_registers() {
 }
 
 #[test]
+fn m4_a_shared_memory_region_is_told_by_its_number_and_another_is_not_there() {
+    let rig = Rig::new();
+    rig.life(|life| life.region = Some(Region { base: 0x1_2345_6000, len: 0x40_0000_1000 }));
+    let region = |id| {
+        rig.write(reg::SHM_SEL, id);
+        [reg::SHM_LENGTH_LOW, reg::SHM_LENGTH_HIGH, reg::SHM_BASE_LOW, reg::SHM_BASE_HIGH].map(|at| rig.read(at))
+    };
+    assert_eq!(region(1), [0x1000, 0x40, 0x2345_6000, 1]);
+    for id in [0, 2, 0x101, u32::MAX] {
+        assert_eq!(region(id), [u32::MAX; 4]);
+    }
+    region(1);
+    rig.write(reg::STATUS, 0);
+    assert_eq!(rig.read(reg::SHM_LENGTH_LOW), u32::MAX, "a reset selects the first one again");
+    assert_eq!(rig.read(reg::SHM_SEL), 0);
+}
+
+#[test]
 fn m4_there_is_no_shared_memory_and_the_generation_counts_changes() {
     let rig = Rig::new();
     for offset in (reg::SHM_LENGTH_LOW..=reg::SHM_BASE_HIGH).step_by(4) {

@@ -114,3 +114,45 @@ fn q8_readable_after_writable_is_refused() {
     refused(offer(&[writable, single(BUFFER, 1)]), "after a writable one");
     refused(offer_table(&[writable, single(BUFFER, 1)]), "after a writable one");
 }
+
+/// A queue in a machine with a window above its RAM, to which these descriptors were offered and then one within RAM.
+fn beside_a_window(descriptors: &[Descriptor]) -> (Ring, Virtqueue) {
+    let mut ring = ring();
+    for (index, &descriptor) in (0..).zip(descriptors) {
+        ring.set_descriptor(index, descriptor);
+    }
+    ring.offer(0);
+    ring.set_descriptor(7, single(BUFFER, 3));
+    ring.offer(7);
+    let queue = ring.virtqueue().beside(Arc::new([Region { base: WINDOW, len: 0x1000 }]));
+    (ring, queue)
+}
+
+const WINDOW: u64 = 8 << 30;
+
+#[test]
+fn d4_a_buffer_in_a_window_costs_its_own_request_alone() {
+    let within = [chained(BUFFER, 2, 1), Descriptor::new(WINDOW + 0xfff, 1, WRITE, 0)];
+    let (mut ring, mut queue) = beside_a_window(&within);
+    assert_eq!(queue.pop().unwrap().unwrap().head, 7, "the first one is given back undone");
+    let used = ring.wait_used(1);
+    assert_eq!((used[0].head, used[0].len), (0, 0));
+
+    let (_ring, mut queue) = beside_a_window(&within);
+    let chain = queue.pop_from_anywhere().unwrap().unwrap();
+    assert!(chain.in_window && chain.head == 0 && chain.readable_len() == 2 && chain.writable_len() == 1);
+    let plain = queue.pop_from_anywhere().unwrap().unwrap();
+    assert!(!plain.in_window && plain.head == 7);
+}
+
+#[test]
+fn d4_beyond_the_window_is_still_nowhere() {
+    for (addr, len) in [(WINDOW - 1, 1), (WINDOW - 1, 2), (WINDOW + 0xfff, 2), (WINDOW + 0x1000, 1), (u64::MAX, 1)] {
+        let (_ring, mut queue) = beside_a_window(&[single(addr, len)]);
+        refused(pop(&mut queue), "outside guest memory");
+    }
+    // Without a window it is nowhere, and neither rings nor tables are ever taken from one.
+    refused(offer(&[single(WINDOW, 1)]), "outside guest memory");
+    let (_ring, mut queue) = beside_a_window(&[Descriptor::new(WINDOW, 16, INDIRECT, 0)]);
+    refused(pop(&mut queue), "table outside");
+}
