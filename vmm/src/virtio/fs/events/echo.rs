@@ -166,17 +166,26 @@ impl<H: HostFs> Server<H> {
         Some((node.unwrap_or_else(|| self.tell(&place, name, &attributes)), attributes, ONCE))
     }
 
-    /// What was at `to` before, for the guest to replace.
+    /// What was at `to` before, for the guest to replace; nothing, if the guest has found there already what was moved: its kernel
+    /// takes two names of one file for renamed already, and would leave the old one.
     fn replaced(&self, from: &At, to: &At) -> Answer {
+        let moved = self.known_at(to);
         let mut nodes = self.nodes();
         let moving = nodes.child(from.folder, &from.name).map(|(node, _)| node);
-        let before = nodes.child(to.folder, &to.name).filter(|(node, _)| Some(*node) != moving);
+        let before = nodes.child(to.folder, &to.name).filter(|(node, _)| ![moving, moved].contains(&Some(*node)));
         let Some((node, kind)) = before.and_then(|_| nodes.told_child(to.folder, &to.name)) else {
             return Answer::Error(Errno::NOENT);
         };
         drop(nodes);
         let attributes = ghost_attributes(kind);
         Answer::Payload(Payload::entry(Found { node, shown: Some(self.shown(&attributes)), lifetimes: ONCE }))
+    }
+
+    /// The node that the guest knows of what is there now.
+    fn known_at(&self, at: &At) -> Option<u64> {
+        let (place, name) = (self.place(at.folder).ok()?, Name::new(&at.name).ok()?);
+        let identity = self.see(&place.held, name).ok()?.identity;
+        self.nodes().known_as(identity, &place.share)
     }
 
     fn moved(&self, to: &At) {
