@@ -169,19 +169,23 @@ impl<H: HostFs> Server<H> {
     /// What was at `to` before, for the guest to replace: not what is there by now, under whichever of its names the guest knows
     /// it. A kernel that is told one thing of both names takes them for one, does nothing, and says that all is well.
     fn replaced(&self, from: &At, to: &At) -> Answer {
-        let now = self.place(to.folder).ok().and_then(|place| {
-            let identity = self.see(&place.held, Name::new(&to.name).ok()?).ok()?.identity;
-            self.nodes().known_as(identity, &place.share)
-        });
+        let moved = self.known_at(to);
         let mut nodes = self.nodes();
         let moving = nodes.child(from.folder, &from.name).map(|(node, _)| node);
-        let before = nodes.child(to.folder, &to.name).filter(|(node, _)| Some(*node) != moving && Some(*node) != now);
+        let before = nodes.child(to.folder, &to.name).filter(|(node, _)| ![moving, moved].contains(&Some(*node)));
         let Some((node, kind)) = before.and_then(|_| nodes.told_child(to.folder, &to.name)) else {
             return Answer::Error(Errno::NOENT);
         };
         drop(nodes);
         let attributes = ghost_attributes(kind);
         Answer::Payload(Payload::entry(Found { node, shown: Some(self.shown(&attributes)), lifetimes: ONCE }))
+    }
+
+    /// The node that the guest knows of what is there now.
+    fn known_at(&self, at: &At) -> Option<u64> {
+        let (place, name) = (self.place(at.folder).ok()?, Name::new(&at.name).ok()?);
+        let identity = self.see(&place.held, name).ok()?.identity;
+        self.nodes().known_as(identity, &place.share)
     }
 
     fn moved(&self, to: &At) {

@@ -121,3 +121,32 @@ fn a_renaming_of_what_the_guest_never_knew_is_one_to_its_kernel() {
         world.server.disarm();
     }
 }
+
+#[test]
+fn what_was_renamed_is_not_at_its_new_place_before_the_agent_has_renamed_it() {
+    let world = world();
+    let folder = world.look_up(ROOT, "rw");
+    let renamed = |from: &str, to: &str| {
+        let at = |entry: &str| At { folder, name: entry.as_bytes().to_vec() };
+        Happening::Renamed(at(from), at(to))
+    };
+    world.server.herald(77);
+    fs::write(world.path("file"), "text").unwrap();
+    let file = world.look_up(folder, "file");
+    fs::rename(world.path("file"), world.path("other")).unwrap();
+    // Somebody in the guest is faster: to its kernel both are names of this file now.
+    assert_eq!(world.look_up(folder, "other"), file);
+    assert!(world.server.arm(&renamed("file", "other")).is_some());
+    let look_up = |entry| world.ask_as(77, folder, &Operation::Lookup { name: name(entry) });
+    assert!(matches!(look_up("other"), Answer::Error(Errno::NOENT)));
+    let Answer::Payload(payload) = look_up("file") else { panic!("what was renamed is found under its old name") };
+    assert_eq!(payload.bytes()[..8], file.to_le_bytes());
+    world.server.disarm();
+
+    fs::write(world.path("replaced"), "text").unwrap();
+    let replaced = world.look_up(folder, "replaced");
+    fs::rename(world.path("other"), world.path("replaced")).unwrap();
+    assert!(world.server.arm(&renamed("other", "replaced")).is_some());
+    let Answer::Payload(payload) = look_up("replaced") else { panic!("what was there is there to be replaced") };
+    assert_eq!(payload.bytes()[..8], replaced.to_le_bytes());
+}
