@@ -81,6 +81,9 @@ pub fn within(file: &File, patience: Duration) -> io::Result<bool> {
     if files::try_lock(file)? {
         return Ok(true);
     }
+    if patience.is_zero() {
+        return Ok(false);
+    }
     let same = file.try_clone()?;
     let (locked, waiting) = mpsc::sync_channel(0);
     // No system has a lock call with a time limit. If the limit passes first, this thread ends with the process, or closes

@@ -11,6 +11,8 @@ use super::proxy::{BadProxy, InForce, ProxyWish, ProxyWords};
 use super::registries;
 use super::url::{Url, without_logins};
 use crate::net::{HOST_V4, HostAccess};
+use crate::shares::spelling::HostKind;
+use crate::sys::HOST_KIND;
 
 /// The keys.
 pub const KEYS: [&str; 5] =
@@ -213,7 +215,12 @@ fn certificate_path(text: &str) -> Result<PathBuf, String> {
         None => PathBuf::from(text),
     };
     if text.contains('\0') || !path.is_absolute() {
-        return Err("write the file's whole path, as in \"/etc/ssl/corp.pem\" or \"~/corp.pem\"".to_owned());
+        let example = match HOST_KIND {
+            HostKind::Unix => "\"/etc/ssl/corp.pem\"",
+            // In these a backslash is one.
+            HostKind::Windows => r"'C:\certificates\corp.pem'",
+        };
+        return Err(format!("write the file's whole path, as in {example} or \"~/corp.pem\""));
     }
     Ok(path)
 }
@@ -238,12 +245,16 @@ mod tests {
 
     #[test]
     fn c1_the_keys_of_the_world_are_read_in_every_form() {
-        let text = "registry_mirrors = [\"http://m:5000\"]\ninsecure_registries = [\"r:1\", \"10.0.0.0/8\"]\n\
-                    ca_certificates = [\"/a b.pem\"]\ncontainer_proxies = false\n\
-                    [proxy]\nhttp = \"p:1\"\nno_proxy = [\"a\", \"b\"]\n";
-        let world = loaded(text).unwrap().world;
+        let certificate = std::path::absolute("/a b.pem").unwrap();
+        let text = format!(
+            "registry_mirrors = [\"http://m:5000\"]\ninsecure_registries = [\"r:1\", \"10.0.0.0/8\"]\n\
+             ca_certificates = ['{}']\ncontainer_proxies = false\n\
+             [proxy]\nhttp = \"p:1\"\nno_proxy = [\"a\", \"b\"]\n",
+            certificate.display()
+        );
+        let world = loaded(&text).unwrap().world;
         assert!(!world.container_proxies);
-        assert_eq!(world.ca_certificates, [PathBuf::from("/a b.pem")]);
+        assert_eq!(world.ca_certificates, [certificate]);
         let orders = world.orders(&no_environment(), HostAccess::All);
         assert_eq!(orders.registry_mirrors, ["http://m:5000"]);
         assert_eq!(orders.insecure_registries, ["r:1", "10.0.0.0/8", "m:5000", "192.168.127.3/32"]);
