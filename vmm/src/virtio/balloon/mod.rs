@@ -8,7 +8,6 @@
 
 mod reports;
 #[cfg(test)]
-#[cfg(target_os = "linux")]
 mod tests;
 
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,5 +1,6 @@
 //! Reports of an honest driver and of hostile ones, judged by what memory holds afterwards: what went back to the host reads as
-//! zeroes, all else is as it was. (Linux, where that is promised.)
+//! zeroes, all else is as it was. On Linux, where that is promised.
+#![cfg(target_os = "linux")]
 
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
