@@ -110,7 +110,7 @@ impl Vcpu for KvmVcpu {
                     }
                     continue;
                 }
-                // With the second, the reason that KVM wrote down may be one of an earlier exit (KVM api.rst, 6.54).
+                // Both are EFAULT: this one is what the crate makes of it where KVM has written down a reason, as newer ones do.
                 Ok(VcpuExit::MemoryFault { .. }) => match self.reach_memory() {
                     Some(failure) => failure,
                     None => continue,
