@@ -16,7 +16,7 @@ The first three commands:
 Every day:
   lighter start -c 4 -m 8 -d 100        with 4 CPUs, 8 GiB of memory, and a disk of up to 100 GiB; kept for later starts
   lighter start -p work                 another machine beside it; its docker context is `lighter-work`
-  eval \"$(lighter env)\"                 for tools that know DOCKER_HOST and no docker contexts
+  lighter env                           what sets DOCKER_HOST, for tools that know no docker contexts
   lighter context claim-socket          for tools that know nothing but /var/run/docker.sock
   lighter autostart on                  have it there from login on; the first docker command starts the machine
   lighter ports                         where `docker run -p` ports are reached on this computer, and which container has them

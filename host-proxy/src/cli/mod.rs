@@ -72,7 +72,7 @@ enum Verb {
     Doctor(doctor::Doctor),
     /// Show the data disk, or give freed space back to this computer.
     Disk(disk::Disk),
-    /// Print what sets DOCKER_HOST: eval "$(lighter env)".
+    /// Print what sets DOCKER_HOST in a shell.
     Env(env::Env),
     /// Show, create, use or remove the docker context; claim or release /var/run/docker.sock.
     Context(context::Context),

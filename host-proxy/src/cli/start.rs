@@ -19,6 +19,7 @@ use crate::settings::{self, Engine, Host, Settings, Wishes, mounts};
 use crate::shares::Shares;
 use crate::sys::endpoint::Inherited;
 use crate::sys::process::{self, StopSignals};
+use crate::sys::terminal::in_this_shell;
 
 /// How long another `lighter start` may take to spawn its daemon.
 const TURN: Duration = Duration::from_secs(60);
@@ -292,7 +293,7 @@ impl Start {
                 target.profile.name().context()
             ));
         } else {
-            output::talk(&format!("  in this shell   eval \"$(lighter env{profile})\""));
+            output::talk(&format!("  in this shell   {}", in_this_shell(&profile)));
         }
     }
 

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::home::{self, Profile};
 use crate::replace::replace;
 use crate::sys::files as sys_files;
+use crate::sys::terminal::in_this_shell;
 
 mod edit;
 /// The docker CLI's own files.
@@ -31,7 +32,8 @@ pub enum ContextError {
     Nowhere,
     /// A file cannot be read or written.
     #[error(
-        "Cannot use docker's file {path}: make it yours and writable, or choose the engine by `eval \"$(lighter env)\"`"
+        "Cannot use docker's file {path}: make it yours and writable, or choose the engine by `{choose}`",
+        choose = in_this_shell("")
     )]
     Io {
         /// The file.
@@ -41,13 +43,15 @@ pub enum ContextError {
     },
     /// Not JSON.
     #[error(
-        "{0} is not a valid JSON file, so it was left alone: repair it, or choose the engine by `eval \"$(lighter env)\"`"
+        "{0} is not a valid JSON file, so it was left alone: repair it, or choose the engine by `{choose}`",
+        choose = in_this_shell("")
     )]
     Invalid(PathBuf),
     /// Somebody else's.
     #[error(
         "The docker context `{name}` leads to {endpoint} and is not ours, so it was left alone: \
-         remove it by `docker context rm -f {name}`, or choose the engine by `eval \"$(lighter env)\"`"
+         remove it by `docker context rm -f {name}`, or choose the engine by `{choose}`",
+        choose = in_this_shell("")
     )]
     Foreign {
         /// Its name.

@@ -9,6 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::home::Profile;
+use crate::sys::terminal::in_this_shell;
 use crate::sys::{endpoint, files};
 
 /// Who has the socket.
@@ -31,7 +32,7 @@ pub enum Holder {
 #[derive(Debug, thiserror::Error)]
 pub enum SocketError {
     /// Another engine has it.
-    #[error("{path} {what}, so it was left alone: stop that engine first, or choose by `eval \"$(lighter env)\"`")]
+    #[error("{path} {what}, so it was left alone: stop that engine first, or choose by `{choose}`", choose = in_this_shell(""))]
     Taken {
         /// The socket.
         path: PathBuf,
@@ -41,7 +42,8 @@ pub enum SocketError {
     /// A link that leads nowhere just now: an engine that is stopped leaves one, and counts on it.
     #[error(
         "{path} leads to {target}, which does not exist just now, so it was left alone: if no engine comes back for it, \
-         `lighter context claim-socket --force` takes it; otherwise choose by `eval \"$(lighter env)\"`"
+         `lighter context claim-socket --force` takes it; otherwise choose by `{choose}`",
+        choose = in_this_shell("")
     )]
     Dangling {
         /// The socket.
@@ -58,7 +60,7 @@ pub enum SocketError {
         command: String,
     },
     /// Another failure.
-    #[error("Cannot change {path}: choose the engine by `eval \"$(lighter env)\"` instead")]
+    #[error("Cannot change {path}: choose the engine by `{choose}` instead", choose = in_this_shell(""))]
     Io {
         /// The socket.
         path: PathBuf,

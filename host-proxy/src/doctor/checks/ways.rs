@@ -4,6 +4,7 @@ use super::short;
 use crate::context::socket::Holder;
 use crate::doctor::facts::{Alive, Facts};
 use crate::doctor::{Check, Found, Group, routes};
+use crate::sys::terminal::in_this_shell;
 
 const GROUP: Group = Group::Ways;
 
@@ -131,7 +132,7 @@ fn to_socket(facts: &Facts) -> String {
     match &facts.ways.socket {
         Some((_, Holder::Nobody)) => format!("lighter context claim-socket{}", facts.flag()),
         // Whoever left a dangling link may only be stopped: it is not ours to advise its end.
-        _ => format!("eval \"$(lighter env{})\"", facts.flag()),
+        _ => in_this_shell(&facts.flag()),
     }
 }
 

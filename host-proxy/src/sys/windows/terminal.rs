@@ -38,3 +38,8 @@ impl Resizes {
 pub fn shows_colours() -> bool {
     std::env::var_os("WT_SESSION").is_some() || std::env::var_os("TERM").is_some_and(|term| term != "dumb")
 }
+
+/// What makes this shell use the engine; `flag` chooses the profile, as ` -p work`.
+pub fn in_this_shell(flag: &str) -> String {
+    format!("lighter env{flag} | Invoke-Expression")
+}

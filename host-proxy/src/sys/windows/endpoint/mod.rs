@@ -3,10 +3,12 @@
 #![allow(unsafe_code)]
 
 use std::fs::OpenOptions;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::os::windows::fs::OpenOptionsExt;
 use std::os::windows::io::AsRawHandle;
 use std::path::{Path, PathBuf};
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::net::windows::named_pipe::{ClientOptions, NamedPipeServer, PipeMode, ServerOptions};
@@ -35,6 +37,9 @@ pub const WELL_KNOWN: Option<&str> = Some(r"\\.\pipe\docker_engine");
 const BUSY: Duration = Duration::from_secs(10);
 /// How long a pipe may outlive its owner: while the process ends, or a client has not noticed it.
 const PREDECESSOR: Duration = Duration::from_secs(3);
+/// Instances that wait for a client at any time. A client that finds none free asks again some milliseconds later and may lose to
+/// others for as long as they come, so there are some for those who come together.
+const FREE: usize = 8;
 /// How soon to ask a busy pipe again. Windows tells of a free instance only to a thread that does nothing but wait.
 const AGAIN: Duration = Duration::from_millis(10);
 
@@ -120,7 +125,7 @@ impl Inherited {
 /// A listening endpoint.
 #[derive(Debug)]
 pub struct Listener {
-    next: NamedPipeServer,
+    free: Vec<NamedPipeServer>,
     path: PathBuf,
     access: Descriptor,
 }
@@ -144,7 +149,9 @@ impl Listener {
     /// Listens at `path`; fails if anybody already does.
     pub fn bind(path: &Path) -> io::Result<Listener> {
         let access = Descriptor::private()?;
-        Ok(Listener { next: instance(path, &access, true)?, path: path.to_owned(), access })
+        let first = [instance(path, &access, true)];
+        let free = first.into_iter().chain((1..FREE).map(|_| instance(path, &access, false)));
+        Ok(Listener { free: free.collect::<io::Result<_>>()?, path: path.to_owned(), access })
     }
 
     /// Listens where every docker client looks, if no engine does so already: whose it is, it stays for as long as they live.
@@ -157,14 +164,22 @@ impl Listener {
     /// The next client.
     pub async fn accept(&mut self) -> io::Result<Stream> {
         // Cancel-safe: a client that came meanwhile is found by the next call, also after a failure to make an instance.
-        let connected = self.next.connect().await;
+        let (at, connected) = {
+            let mut waiting: Vec<_> = self.free.iter().map(|pipe| Box::pin(pipe.connect())).collect();
+            poll_fn(|context| {
+                let ready =
+                    waiting.iter_mut().enumerate().find_map(|(at, connects)| match connects.as_mut().poll(context) {
+                        Poll::Ready(result) => Some((at, result)),
+                        Poll::Pending => None,
+                    });
+                ready.map_or(Poll::Pending, Poll::Ready)
+            })
+            .await
+        };
         let fresh = instance(&self.path, &self.access, false)?;
-        if let Err(error) = connected {
-            // The next client gets another one.
-            self.next = fresh;
-            return Err(error);
-        }
-        Ok(Stream::new(Pipe::Server(std::mem::replace(&mut self.next, fresh))))
+        // One that failed is given up; the next client gets another.
+        let pipe = std::mem::replace(&mut self.free[at], fresh);
+        connected.map(|()| Stream::new(Pipe::Server(pipe)))
     }
 }
 
