@@ -5,7 +5,7 @@
 //!   made      ─► mknod, mkdir or symlink ──(is there already)──► renew, and again
 //!   removed   ─► unlink or rmdir ──────────(is not there)──────► renew, and again
 //!   renamed   ─► rename ───────────────────(is not there)──► renew, and again
-//!   content   ─► open for writing, write a byte, close
+//!   content   ─► open for writing, write a byte (not to the host's own pages), close
 //!   attributes ─► chmod
 //! ```
 //! To renew is to list the folder: the host answers with nothing but the entry in question, and that it is not to be believed.
@@ -93,6 +93,10 @@ fn echo(root: &OwnedFd, raise: &Raise) -> Outcome<()> {
         Raise::Content { at } => {
             let flags = OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOFOLLOW;
             let file = openat2(folder(root, at)?, name(at)?, flags, Mode::empty(), BELOW)?;
+            if is_hosts_own(&file)? {
+                // Closing it makes an event as well, if another one.
+                return Err(Errno::OPNOTSUPP);
+            }
             rustix::io::write(&file, b"\0").map(drop)
         }
         Raise::Attributes { at } => {
@@ -102,6 +106,12 @@ fn echo(root: &OwnedFd, raise: &Raise) -> Outcome<()> {
             rustix::fs::chmod(path, Mode::RUSR)
         }
     }
+}
+
+/// Whether the kernel has a file's pages of the host itself (DAX). What is written to them is written there, and nobody is asked.
+fn is_hosts_own(file: &OwnedFd) -> Outcome<bool> {
+    let about = rustix::fs::statx(file, c"", AtFlags::EMPTY_PATH, rustix::fs::StatxFlags::TYPE)?;
+    Ok(about.stx_attributes.contains(rustix::fs::StatxAttributes::DAX))
 }
 
 fn make(root: &OwnedFd, at: &Place, kind: EntryKind) -> Outcome<()> {

@@ -14,8 +14,9 @@ use crate::frames::FrameError;
 use crate::lock::{self, Lock};
 use crate::sys::{files, process};
 
-/// From its spawning until a daemon listens; it only takes locks and binds sockets meanwhile.
-const LISTENING: Duration = Duration::from_secs(20);
+/// From its spawning until a daemon listens: it only takes locks and binds sockets meanwhile, but a computer that is busy or
+/// looks a program over before it first runs takes its time. One that ends is noticed at once.
+const LISTENING: Duration = Duration::from_secs(90);
 /// How long a daemon that said goodbye may take to be gone.
 const GOING: Duration = Duration::from_secs(20);
 

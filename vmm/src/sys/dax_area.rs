@@ -114,7 +114,8 @@ impl Area for Reserved {
             Zeroes::Untouched => ProtFlags::READ,
             Zeroes::Written => ProtFlags::READ | ProtFlags::WRITE,
         };
-        self.anonymous(piece, protection)
+        // Memory that is written to has to be promised, and a system that promises no more may have taken away what was there.
+        self.anonymous(piece, protection).inspect_err(|_| self.close_hole(piece))
     }
 
     fn hide(&self, piece: Piece) -> io::Result<()> {

@@ -76,6 +76,11 @@ fn mapped(s: &Session) -> Result<()> {
         // No time and no length tells of it: the page itself is another.
         host.write_all_at(b"hosts", FAR as u64)?;
         same("an edit of the host", reader.ask(&far)?, "hosts".to_owned())?;
+        // Nor does what tells containers of the edit touch the file.
+        let mut wanted = vec![b'a'; BYTES];
+        wanted[FAR..FAR + 5].copy_from_slice(b"hosts");
+        std::thread::sleep(std::time::Duration::from_secs(2));
+        ensure!(fs::read(&path)? == wanted, "the file is not what the host wrote");
     }
     same("written", reader.ask("write 10 guest")?, "written".to_owned())?;
     same("synced", reader.ask("sync")?, "synced".to_owned())?;

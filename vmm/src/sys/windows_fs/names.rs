@@ -157,18 +157,25 @@ impl WindowsFs {
         self.attributes(node)
     }
 
+    /// Removes what was made and could not be made ready. What is stale is somebody else's by now, and stays.
+    fn take_back(&self, folder: &Node, name: Name, is_folder: bool, error: Errno) {
+        if error != Errno::STALE {
+            drop(self.unlinked(folder, name, is_folder));
+        }
+    }
+
     pub(super) fn new_folder(&self, folder: &Node, name: Name, maker: Maker) -> Outcome<Attributes> {
         let maker = self.heir(folder, Kind::Folder, maker)?;
         let made = folder.enter(name, How { options: FILE_DIRECTORY_FILE, ..MAKE })?;
         let settled = self.made(folder, name, &made, maker, None);
-        settled.inspect_err(|_| _ = self.unlinked(folder, name, true))
+        settled.inspect_err(|error| self.take_back(folder, name, true, *error))
     }
 
     pub(super) fn new_node(&self, folder: &Node, name: Name, what: (Kind, u32), maker: Maker) -> Outcome<Attributes> {
         let maker = self.heir(folder, what.0, maker)?;
         let made = folder.enter(name, How { options: FILE_NON_DIRECTORY_FILE, ..MAKE })?;
         let settled = self.made(folder, name, &made, maker, (what.0 != Kind::File).then_some(what));
-        settled.inspect_err(|_| _ = self.unlinked(folder, name, false))
+        settled.inspect_err(|error| self.take_back(folder, name, false, *error))
     }
 
     pub(super) fn new_link(&self, folder: &Node, name: Name, target: &[u8], maker: Maker) -> Outcome<Attributes> {
@@ -181,7 +188,7 @@ impl WindowsFs {
             other => other,
         });
         let settled = said.and_then(|_| self.made(folder, name, &made, maker, None));
-        settled.inspect_err(|_| _ = self.unlinked(folder, name, false))
+        settled.inspect_err(|error| self.take_back(folder, name, false, *error))
     }
 
     pub(super) fn created(
@@ -195,7 +202,7 @@ impl WindowsFs {
         match folder.enter(name, how(access, FILE_CREATE)) {
             Ok(made) => {
                 let settled = self.made(folder, name, &made, heir, None);
-                let settled = settled.inspect_err(|_| _ = self.unlinked(folder, name, false))?;
+                let settled = settled.inspect_err(|error| self.take_back(folder, name, false, *error))?;
                 Ok((settled, Open::new(made, access)))
             }
             Err(Errno::EXIST) if !access.exclusive => {

@@ -172,10 +172,10 @@ impl<H: HostFs> Server<H> {
         let moved = self.known_at(to);
         let mut nodes = self.nodes();
         let moving = nodes.child(from.folder, &from.name).map(|(node, _)| node);
-        let before = nodes.child(to.folder, &to.name).filter(|(node, _)| ![moving, moved].contains(&Some(*node)));
-        let Some((node, kind)) = before.and_then(|_| nodes.told_child(to.folder, &to.name)) else {
+        let Some((node, kind)) = nodes.child_but(to.folder, &to.name, [moving, moved]) else {
             return Answer::Error(Errno::NOENT);
         };
+        nodes.tell_again(node);
         drop(nodes);
         let attributes = ghost_attributes(kind);
         Answer::Payload(Payload::entry(Found { node, shown: Some(self.shown(&attributes)), lifetimes: ONCE }))

@@ -66,7 +66,9 @@ pub fn acts(operation: &Operation) -> bool {
         | Operation::SetXAttr { .. }
         | Operation::RemoveXAttr { .. }
         | Operation::FAllocate { .. }
-        | Operation::CopyFileRange { .. } => true,
+        | Operation::CopyFileRange { .. }
+        // What is mapped is changed without being asked.
+        | Operation::SetUpMapping(_) => true,
         Operation::Lookup { .. }
         | Operation::Forget { .. }
         | Operation::BatchForget(_)
@@ -89,7 +91,6 @@ pub fn acts(operation: &Operation) -> bool {
         | Operation::Destroy
         | Operation::LSeek { .. }
         | Operation::SyncFs
-        | Operation::SetUpMapping(_)
         | Operation::RemoveMapping(_)
         | Operation::Unknown(_) => false,
     }

@@ -39,6 +39,9 @@ pub struct Watch<N> {
     pub trust: Arc<Trust>,
     watching: Box<dyn Watching<N>>,
     wishes: mpsc::Sender<Wish>,
+    /// Held while the host is asked to begin or to end a watch: it may take for ever, where a server is gone that it waits for.
+    /// Nobody who has `numbers` waits for this one.
+    turn: Mutex<()>,
     numbers: Mutex<Numbers>,
     over: AtomicBool,
 }
@@ -87,19 +90,22 @@ impl<N: Send + Sync + 'static> Watch<N> {
         self.numbers().covers(folder)
     }
 
-    /// The same, and if nobody has tried yet, it is watched from now on. What is begun so has to be ended if the guest has
-    /// forgotten it meanwhile.
+    /// The same, and if nobody has tried yet, it is watched from now on, unless the host is busy with another one. What is begun so
+    /// has to be ended if the guest has forgotten it meanwhile.
     pub fn cover(&self, folder: u64, held: &N) -> bool {
-        let mut numbers = self.numbers();
-        if numbers.is_wanted(folder) {
-            // All the time under the lock, so that nobody ends a watch that has just been found to be there.
+        // A turn, so that nobody ends a watch that has just been found to be there.
+        if self.numbers().is_wanted(folder)
+            && let Ok(_turn) = self.turn.try_lock()
+            && self.numbers().is_wanted(folder)
+        {
             let begun = self.watching.add(held).ok();
+            let mut numbers = self.numbers();
             numbers.watches.insert(folder, begun);
             if let Some(begun) = begun {
                 numbers.folders.insert(begun.watch, folder);
             }
         }
-        numbers.covers(folder)
+        self.numbers().covers(folder)
     }
 
     /// Whether its changes are reported by now.
@@ -114,13 +120,14 @@ impl<N: Send + Sync + 'static> Watch<N> {
     }
 
     fn remove(&self, folder: u64) {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let mut numbers = self.numbers();
-        if let Some(Begun { watch, .. }) = numbers.watches.remove(&folder).flatten() {
-            // The same folder in two shares is watched once by the host.
-            if numbers.folders.get(&watch) == Some(&folder) {
-                numbers.folders.remove(&watch);
-                self.watching.remove(watch);
-            }
+        let Some(Begun { watch, .. }) = numbers.watches.remove(&folder).flatten() else { return };
+        // The same folder in two shares is watched once by the host.
+        if numbers.folders.get(&watch) == Some(&folder) {
+            numbers.folders.remove(&watch);
+            drop(numbers);
+            self.watching.remove(watch);
         }
     }
 
@@ -174,6 +181,7 @@ pub fn start<H: HostFs>(server: &Arc<Server<H>>) -> io::Result<Option<Started<H:
         trust: Arc::clone(&trust),
         watching,
         wishes,
+        turn: Mutex::default(),
         numbers: Mutex::default(),
         over: AtomicBool::new(false),
     });

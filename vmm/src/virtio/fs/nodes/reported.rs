@@ -37,7 +37,15 @@ impl<N> Nodes<N> {
 
     /// What the guest knows by this name. Looks at all: for what happens seldom.
     pub fn child(&self, folder: u64, name: &[u8]) -> Option<(u64, Kind)> {
-        let (id, node) = self.known.iter().find(|(_, node)| node.parent == folder && *node.name == *name)?;
+        self.child_but(folder, name, [None, None])
+    }
+
+    /// The same, but for these. What was replaced keeps its name here as long as somebody has it open: meant is what has the name
+    /// now, or else what had it last.
+    pub fn child_but(&self, folder: u64, name: &[u8], others: [Option<u64>; 2]) -> Option<(u64, Kind)> {
+        let all = self.known.iter().filter(|(_, node)| node.parent == folder && *node.name == *name);
+        let (id, node) =
+            all.filter(|(id, _)| !others.contains(&Some(**id))).max_by_key(|(id, node)| (node.named, **id))?;
         Some((*id, node.kind))
     }
 
@@ -110,11 +118,10 @@ impl<N> Nodes<N> {
 
     /// Somebody on the host took this name away, or gave it to something else: what the guest knew by it, if it did.
     pub fn lost_name(&mut self, folder: u64, name: &[u8]) -> Option<Kind> {
-        let mut lost = None;
+        let lost = self.child(folder, name)?.1;
         for node in self.known.values_mut().filter(|node| node.parent == folder && *node.name == *name) {
             node.named = false;
-            lost = Some(node.kind);
         }
-        lost
+        Some(lost)
     }
 }

@@ -30,9 +30,9 @@ use crate::virtio::fs::name::Name;
 const SHORT: Duration = Duration::from_secs(1);
 /// For what is: in time for what a person does twice in a row, and also how long what no report tells can go unseen. That is
 /// what is written through a mapping of a file into memory, or by a name that the file got in another folder after the
-/// answer, or where something is mounted over it; and what happens in the moments in which reports are lost or the
-/// agent does not answer.
-const LONG: Duration = Duration::from_secs(10);
+/// answer, or where something is mounted over it; and what was told before reports were lost, as when thousands of files
+/// change at once, or before the agent did not answer.
+const LONG: Duration = Duration::from_secs(3);
 
 /// Both short.
 pub(in crate::virtio::fs) const BRIEF: Lifetimes = Lifetimes { name: SHORT, attributes: SHORT };
@@ -103,7 +103,8 @@ impl<H: HostFs> Server<H> {
     /// Watches a folder that somebody looks into, if nobody has come to it yet.
     fn cover(&self, watch: &Watch<H::Node>, folder: &Place<H::Node>) -> bool {
         let covered = watch.cover(folder.id, &folder.held);
-        if covered && !self.nodes().is_known(folder.id) {
+        // Also where not all is reported there is a watch to end.
+        if !self.nodes().is_known(folder.id) {
             watch.end(folder.id);
         }
         covered

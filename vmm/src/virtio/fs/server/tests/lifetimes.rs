@@ -6,7 +6,7 @@ use super::*;
 use crate::virtio::fs::events::{At, Happening, Happenings};
 
 const SHORT: u64 = 1;
-const LONG: u64 = 10;
+const LONG: u64 = 3;
 
 /// A world with somebody in the guest who is told of all changes; `None` where the host does not report them dependably. With
 /// the share's folder, which has a `file` and a folder `sub` in it.
