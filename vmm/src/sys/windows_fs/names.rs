@@ -160,7 +160,7 @@ impl WindowsFs {
     /// Removes what was made and could not be made ready. What is stale is somebody else's by now, and stays.
     fn take_back(&self, folder: &Node, name: Name, is_folder: bool, error: Errno) {
         if error != Errno::STALE {
-            drop(self.unlinked(folder, name, is_folder));
+            _ = self.unlinked(folder, name, is_folder);
         }
     }
 
