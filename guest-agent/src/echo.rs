@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 
 use lighter_protocol::{EntryKind, Place, Raise, Raised, Reply};
 use rustix::fs::{
-    AtFlags, Dir, FileType, Mode, OFlags, RenameFlags, ResolveFlags, mkdirat, mknodat, openat, openat2, renameat_with,
-    symlinkat, unlinkat,
+    AtFlags, Dir, FileType, Mode, OFlags, RenameFlags, ResolveFlags, Statx, mkdirat, mknodat, openat, openat2,
+    renameat_with, symlinkat, unlinkat,
 };
 use rustix::io::Errno;
 
@@ -93,7 +93,7 @@ fn echo(root: &OwnedFd, raise: &Raise) -> Outcome<()> {
         Raise::Content { at } => {
             let flags = OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOFOLLOW;
             let file = openat2(folder(root, at)?, name(at)?, flags, Mode::empty(), BELOW)?;
-            if is_hosts_own(&file)? {
+            if is_hosts_own(&renewed(&file)?) {
                 // Closing it makes an event as well, if another one.
                 return Err(Errno::OPNOTSUPP);
             }
@@ -108,10 +108,16 @@ fn echo(root: &OwnedFd, raise: &Raise) -> Outcome<()> {
     }
 }
 
+/// Asks the host about a file, before there is an event: who is woken by that and reads by `sendfile` gets as many bytes as the
+/// kernel thinks that the file has, and nobody asks again.
+fn renewed(file: &OwnedFd) -> Outcome<Statx> {
+    let now = AtFlags::EMPTY_PATH | AtFlags::STATX_FORCE_SYNC;
+    rustix::fs::statx(file, c"", now, rustix::fs::StatxFlags::BASIC_STATS)
+}
+
 /// Whether the kernel has a file's pages of the host itself (DAX). What is written to them is written there, and nobody is asked.
-fn is_hosts_own(file: &OwnedFd) -> Outcome<bool> {
-    let about = rustix::fs::statx(file, c"", AtFlags::EMPTY_PATH, rustix::fs::StatxFlags::TYPE)?;
-    Ok(about.stx_attributes.contains(rustix::fs::StatxAttributes::DAX))
+fn is_hosts_own(about: &Statx) -> bool {
+    about.stx_attributes.contains(rustix::fs::StatxAttributes::DAX)
 }
 
 fn make(root: &OwnedFd, at: &Place, kind: EntryKind) -> Outcome<()> {

@@ -93,7 +93,12 @@ impl Nodes {
         }
         let mut known = self.lock();
         let powers = match known.powers.get(&real.host.device) {
-            Some(powers) => *powers,
+            // Servers may give one number to volumes that are not alike: of each, only what both can is relied on.
+            Some(powers) => {
+                let here = Powers::of(&root, &real)?;
+                let (streams, reparse) = (powers.streams && here.streams, powers.reparse && here.reparse);
+                Powers { streams, reparse, ..*powers }
+            }
             None => Powers::of(&root, &real)?,
         };
         known.powers.insert(real.host.device, powers);
