@@ -1,60 +1,17 @@
-//! The Docker API proxy and requests that name paths of the host: looked at whole before dockerd sees any of them, then
+//! The Docker API proxy and requests that name paths of the host: which are
 //! passed on untouched or with the machine's path in its place, or refused (catalogue H9–H11).
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod stand_in;
 
-use std::time::Duration;
-
-use lighter::docker::mounts::MAX_BODY;
-use lighter::settings::{Host, Settings, Wishes};
-use lighter::shares::Shares;
 use lighter::shares::spelling::HostKind;
 use lighter::sys::HOST_KIND;
-use serde_json::{Value, json};
+use serde_json::json;
 use stand_in::{
-    End, Machine, OWN_SOCKET, soon,
-    talk::{GET, OK, asked, exchange, refusal},
+    Machine, OWN_SOCKET,
+    paths::{chunked, create, of_windows, passes, post, refused},
+    talk::{GET, OK, asked, exchange},
 };
-use tokio::time::sleep;
-
-fn post(path: &str, body: &str) -> String {
-    format!("POST {path} HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len())
-}
-
-fn create(body: &Value) -> String {
-    post("/v1.45/containers/create?name=c", &body.to_string())
-}
-
-/// In chunks of a size that cuts everything.
-fn chunked(path: &str, body: &str) -> String {
-    let chunks = body.as_bytes().chunks(7);
-    let text: String = chunks.map(|c| format!("{:x};e\r\n{}\r\n", c.len(), std::str::from_utf8(c).unwrap())).collect();
-    format!("POST {path} HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n{text}0\r\nX: y\r\n\r\n")
-}
-
-/// It is refused with 400, and dockerd never hears of it.
-async fn refused(request: &str) -> String {
-    let mut machine = Machine::new();
-    let (mut client, served) = machine.client();
-    client.send(request).await;
-    let (status, message) = refusal(&mut client).await;
-    assert_eq!(status, "HTTP/1.1 400 Bad Request", "{request}");
-    machine.assert_never_dialed_again();
-    drop(client);
-    soon("task", served).await.unwrap();
-    message
-}
-
-/// It reaches dockerd byte for byte, and the connection goes on.
-async fn passes(request: &str) {
-    let mut machine = Machine::new();
-    let (mut client, _served) = machine.client();
-    let mut engine = asked(&mut machine, &mut client, request).await;
-    engine.send(OK).await;
-    client.expect(OK).await;
-    exchange(&mut client, &mut engine, GET, OK).await;
-}
 
 #[tokio::test]
 async fn h9_bodies_of_every_kind_and_framing_pass_byte_for_byte() {
@@ -80,14 +37,6 @@ async fn h9_bodies_of_every_kind_and_framing_pass_byte_for_byte() {
     passes("POST /volumes/create HTTP/1.1\r\n\r\n").await;
 }
 
-/// What is said of `C:\src`, which is a folder of another computer, or one of this that is not shared.
-fn of_windows() -> &'static [&'static str] {
-    match HOST_KIND {
-        HostKind::Unix => &["\"C:\\\\src\" is a folder of Windows", "`docker cp`", "-v NAME:/path"],
-        HostKind::Windows => &["\"C:\\\\src\" is on this computer, which shares no folder with containers", "`mounts`"],
-    }
-}
-
 #[tokio::test]
 async fn h9_paths_that_dockerd_would_misread_are_refused_by_name() {
     let device = json!({"o": "bind", "type": "none", "device": "C:\\src"});
@@ -109,118 +58,6 @@ async fn h9_paths_that_dockerd_would_misread_are_refused_by_name() {
             assert!(message.contains(words), "{message}");
         }
     }
-}
-
-#[tokio::test]
-async fn h9_bodies_that_two_readers_could_read_differently_are_refused() {
-    for (body, words) in [
-        (r#"{"HostConfig":{},"hostConfig":{"Binds":["/:/x"]}}"#, "HostConfig is given twice"),
-        (r#"{"HostConfig":{"Binds":[],"Binds":["/:/x"]}}"#, "Binds is given twice"),
-        (r#"{"HostConfig":{"Binds":"/:/x"}}"#, "Binds in the request's body is not a list: "),
-        (r#"{"HostConfig":{"Binds":["\ud800:/x"]}}"#, "an entry of Binds in the request's body is not text: "),
-        (r#"{"HostConfig":{"Binds":["C:\\src:/x"]}} trailing"#, of_windows()[0]),
-    ] {
-        for request in [post("/containers/create", body), chunked("/containers/create", body)] {
-            let message = refused(&request).await;
-            assert!(message.contains(words), "{body}: {message}");
-        }
-    }
-}
-
-#[tokio::test]
-async fn h9_a_body_beyond_the_limit_is_refused_before_it_is_read() {
-    // It hears that before it is asked to send anything.
-    let long =
-        format!("POST /containers/create HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: {}\r\n\r\n", MAX_BODY + 1);
-    let chunks = "POST /containers/create HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
-    let spaces = format!("{chunks}{}", format!("100000\r\n{}\r\n", " ".repeat(1 << 20)).repeat(10));
-    let sizes = format!("{chunks}{}", "1\r\n \r\n".repeat(2 << 20));
-    for request in [long, spaces, sizes] {
-        let mut machine = Machine::new();
-        let (mut client, _served) = machine.client();
-        client.send(request).await;
-        assert_eq!(refusal(&mut client).await.0, "HTTP/1.1 413 Request Entity Too Large");
-        machine.assert_never_dialed_again();
-    }
-    // A large one that fits, pushed in before anybody reads an answer.
-    let env = json!({"Env": ["x".repeat(MAX_BODY - 100)], "HostConfig": {"Binds": ["/run:/b"]}});
-    passes(&create(&env)).await;
-}
-
-#[tokio::test]
-async fn h9_dockerd_hears_nothing_before_the_whole_body_is_there() {
-    let mut machine = Machine::new();
-    let (mut client, _served) = machine.client();
-    let request = create(&json!({"Image": "i", "HostConfig": {"Binds": ["/run:/b"]}}));
-    for byte in request.bytes() {
-        machine.assert_never_dialed_again();
-        client.send([byte]).await;
-        tokio::task::yield_now().await;
-    }
-    let mut engine = machine.engine().await;
-    engine.expect(&request).await;
-    engine.send(OK).await;
-    client.expect(OK).await;
-    // Cut short, it goes on when nothing more can come, end and all, for dockerd to say what is missing.
-    client.send(&request[..request.len() - 1]).await;
-    engine.expect_quiet(Duration::from_millis(20)).await;
-    client.half_close().await;
-    engine.expect(&request[..request.len() - 1]).await;
-    engine.expect_end().await;
-    let complaint = "HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 3\r\n\r\nEOF";
-    engine.send(complaint).await;
-    client.expect(complaint).await;
-    client.expect_end().await;
-}
-
-/// What dockerd can make nothing of, it says better than anybody else. Where it reads a value and stops, that was looked at.
-#[tokio::test]
-async fn h9_bodies_that_dockerd_cannot_read_either_pass_for_its_complaint() {
-    for body in [
-        "{",
-        "[1,2]",
-        "\"x\"",
-        "7",
-        "nul",
-        "{'a':1}",
-        r#"{"HostConfig":{}"#,
-        r#"{"Image":"i"}{"HostConfig":{"Binds":["C:\\src:/x"]}}"#,
-        r#"{"HostConfig":{"Binds":["C:\\src:/x"]}"#,
-    ] {
-        passes(&post("/containers/create", body)).await;
-        passes(&chunked("/v1.45/services/create", body)).await;
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn h3_a_held_body_that_trickles_in_is_given_a_minute() {
-    let mut machine = Machine::new();
-    let (mut client, _served) = machine.client();
-    client.send("POST /volumes/create HTTP/1.1\r\nContent-Length: 100\r\n\r\n").await;
-    for _ in 0..59 {
-        client.send(" ").await;
-        sleep(Duration::from_secs(1)).await;
-    }
-    sleep(Duration::from_secs(10)).await;
-    assert_eq!(refusal(&mut client).await.0, "HTTP/1.1 408 Request Timeout");
-    machine.assert_never_dialed_again();
-}
-
-/// dockerd cannot say that it wants the body before it has seen the head.
-#[tokio::test]
-async fn h8_a_client_that_waits_for_its_100_is_told_to_send_what_is_held() {
-    let mut machine = Machine::new();
-    let (mut client, _served) = machine.client();
-    let head = "POST /volumes/create HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n";
-    client.send(head).await;
-    client.expect("HTTP/1.1 100 Continue\r\n\r\n").await;
-    client.send("{}").await;
-    let mut engine = machine.engine().await;
-    engine.expect(format!("{head}{{}}")).await;
-    // It has heard that once, as it would from dockerd itself.
-    engine.send(format!("HTTP/1.1 100 Continue\r\n\r\n{OK}")).await;
-    client.expect(OK).await;
-    exchange(&mut client, &mut engine, GET, OK).await;
 }
 
 /// Every place in which a path can stand, with this one in it.
@@ -269,63 +106,6 @@ async fn h9_folders_that_are_not_shared_are_refused_by_name() {
     }
 }
 
-/// Shares of this computer, whose own files are in a folder beside.
-fn sharing(mounts: &[String], ours: &std::path::Path) -> Machine {
-    let wishes = Wishes { mounts: Some(mounts.to_vec()), ..Wishes::default() };
-    let settings = Settings::new(&wishes, Host::here(), std::path::Path::new("config.toml")).unwrap();
-    Machine::sharing(Shares::from_settings(&settings, ours).unwrap())
-}
-
-#[cfg(unix)]
-#[tokio::test]
-async fn h9_folders_that_are_shared_become_the_machines_paths_of_them() {
-    let dir = tempfile::tempdir_in("/tmp").unwrap();
-    let root = dir.path().canonicalize().unwrap();
-    std::fs::create_dir_all(root.join("src/deep")).unwrap();
-    std::os::unix::fs::symlink("src/deep", root.join("link")).unwrap();
-    let root = root.to_str().unwrap();
-    let at = if root.starts_with("/tmp") { format!("/mnt/host{root}") } else { root.to_owned() };
-    for (path, meant) in [("src", "src"), ("src/not/yet", "src/not/yet"), ("link/x", "src/deep/x"), ("a/../src", "src")]
-    {
-        let asked = everywhere(&format!("{root}/{path}"));
-        for (request, wanted) in asked.iter().zip(everywhere(&format!("{at}/{meant}"))) {
-            let mut machine = sharing(&[format!("{root}:w")], std::path::Path::new("/nonexistent"));
-            let (mut client, _served) = machine.client();
-            client.send(request).await;
-            let mut engine = machine.engine().await;
-            let head = engine.head().await;
-            let body = wanted.split_once("\r\n\r\n").unwrap().1;
-            assert!(head.to_lowercase().contains(&format!("content-length: {}", body.len())), "{head}");
-            engine.expect(body).await;
-            engine.send(OK).await;
-            client.expect(OK).await;
-        }
-    }
-}
-
-/// A container could break the machine with them, and take over this computer's docker by the control socket.
-#[cfg(unix)]
-#[tokio::test]
-async fn h10_lighters_own_files_are_refused_in_a_share_too() {
-    let dir = tempfile::tempdir().unwrap();
-    let root = dir.path().canonicalize().unwrap();
-    let ours = root.join(".lighter");
-    std::fs::create_dir_all(ours.join("default")).unwrap();
-    std::os::unix::fs::symlink(".lighter", root.join("link")).unwrap();
-    let root = root.to_str().unwrap();
-    for path in [".lighter", ".lighter/default/data.img", "x/../.lighter/default/control.sock", "link/default"] {
-        for request in everywhere(&format!("{root}/{path}")) {
-            let mut machine = sharing(&[format!("{root}:w")], &ours);
-            let (mut client, _served) = machine.client();
-            client.send(request).await;
-            let (status, message) = refusal(&mut client).await;
-            assert_eq!(status, "HTTP/1.1 400 Bad Request");
-            assert!(message.contains(path) && message.contains("lighter's own files"), "{message}");
-            machine.assert_never_dialed_again();
-        }
-    }
-}
-
 /// Tools that start containers themselves (Testcontainers' reaper, agents of CI) give them the socket that they use themselves.
 #[tokio::test]
 async fn h9_the_engines_own_socket_is_dockerds_in_the_machine() {
@@ -361,23 +141,6 @@ async fn h9_the_engines_own_socket_is_dockerds_in_the_machine() {
     }
 }
 
-/// dockerd reads as much JSON as there is, and would make a folder of that name.
-#[tokio::test]
-async fn h9_a_body_that_its_client_cuts_short_gives_nobody_the_hosts_path() {
-    let body = format!("{{\"HostConfig\":{{\"Binds\":[\"{OWN_SOCKET}:/s\"]}}}}");
-    for request in [
-        format!("POST /containers/create HTTP/1.1\r\nContent-Length: {}\r\n\r\n{body}", body.len() + 1),
-        format!("POST /containers/create HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n", body.len()),
-    ] {
-        let mut machine = Machine::new();
-        let (mut client, _served) = machine.client();
-        client.send(&request).await;
-        client.half_close().await;
-        assert_eq!(refusal(&mut client).await.0, "HTTP/1.1 400 Bad Request");
-        machine.assert_never_dialed_again();
-    }
-}
-
 /// Which ports are good is dockerd's to say: it hears of each as it was asked for, and the client hears its answer.
 #[tokio::test]
 async fn h11_ports_of_every_kind_reach_dockerd_and_its_complaint_comes_back() {
@@ -404,12 +167,68 @@ async fn h11_ports_of_every_kind_reach_dockerd_and_its_complaint_comes_back() {
     machine.assert_never_dialed_again();
 }
 
-/// A path is one in the machine, also while the engine is out of reach: no request waits for it half read.
-#[tokio::test]
-async fn h9_a_held_request_hears_why_the_engine_cannot_be_reached() {
-    let machine = Machine::unreachable("the machine is not running");
-    let (mut client, _served): (End, _) = machine.client();
-    client.send(create(&json!({"HostConfig": {"Binds": ["/run:/b"]}}))).await;
-    let (status, message) = refusal(&mut client).await;
-    assert!(status.contains("503") && message.contains("the machine is not running"), "{message}");
+/// Folders that are there, with links among them.
+#[cfg(unix)]
+mod shared {
+    use lighter::settings::{Host, Settings, Wishes};
+    use lighter::shares::Shares;
+
+    use super::stand_in::talk::refusal;
+    use super::*;
+
+    /// Shares of this computer, whose own files are in a folder beside.
+    fn sharing(mounts: &[String], ours: &std::path::Path) -> Machine {
+        let wishes = Wishes { mounts: Some(mounts.to_vec()), ..Wishes::default() };
+        let settings = Settings::new(&wishes, Host::here(), std::path::Path::new("config.toml")).unwrap();
+        Machine::sharing(Shares::from_settings(&settings, ours).unwrap())
+    }
+
+    #[tokio::test]
+    async fn h9_folders_that_are_shared_become_the_machines_paths_of_them() {
+        let dir = tempfile::tempdir_in("/tmp").unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        std::fs::create_dir_all(root.join("src/deep")).unwrap();
+        std::os::unix::fs::symlink("src/deep", root.join("link")).unwrap();
+        let root = root.to_str().unwrap();
+        let at = if root.starts_with("/tmp") { format!("/mnt/host{root}") } else { root.to_owned() };
+        for (path, meant) in
+            [("src", "src"), ("src/not/yet", "src/not/yet"), ("link/x", "src/deep/x"), ("a/../src", "src")]
+        {
+            let asked = everywhere(&format!("{root}/{path}"));
+            for (request, wanted) in asked.iter().zip(everywhere(&format!("{at}/{meant}"))) {
+                let mut machine = sharing(&[format!("{root}:w")], std::path::Path::new("/nonexistent"));
+                let (mut client, _served) = machine.client();
+                client.send(request).await;
+                let mut engine = machine.engine().await;
+                let head = engine.head().await;
+                let body = wanted.split_once("\r\n\r\n").unwrap().1;
+                assert!(head.to_lowercase().contains(&format!("content-length: {}", body.len())), "{head}");
+                engine.expect(body).await;
+                engine.send(OK).await;
+                client.expect(OK).await;
+            }
+        }
+    }
+
+    /// A container could break the machine with them, and take over this computer's docker by the control socket.
+    #[tokio::test]
+    async fn h10_lighters_own_files_are_refused_in_a_share_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        let ours = root.join(".lighter");
+        std::fs::create_dir_all(ours.join("default")).unwrap();
+        std::os::unix::fs::symlink(".lighter", root.join("link")).unwrap();
+        let root = root.to_str().unwrap();
+        for path in [".lighter", ".lighter/default/data.img", "x/../.lighter/default/control.sock", "link/default"] {
+            for request in everywhere(&format!("{root}/{path}")) {
+                let mut machine = sharing(&[format!("{root}:w")], &ours);
+                let (mut client, _served) = machine.client();
+                client.send(request).await;
+                let (status, message) = refusal(&mut client).await;
+                assert_eq!(status, "HTTP/1.1 400 Bad Request");
+                assert!(message.contains(path) && message.contains("lighter's own files"), "{message}");
+                machine.assert_never_dialed_again();
+            }
+        }
+    }
 }

@@ -4,6 +4,7 @@
 
 pub mod bulk;
 pub mod engine;
+pub mod paths;
 mod request;
 pub mod talk;
 

@@ -38,6 +38,7 @@ const CRATES: &[Tests] = &[
             "--test=docker_departures",
             "--test=docker_faults",
             "--test=docker_heads",
+            "--test=docker_held",
             "--test=docker_mounts",
             "--test=docker_streams",
         ],
