@@ -8,17 +8,20 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{command, digest, error::BuildError, manifest::Package};
-
-/// Debian's archive keys, from the package debian-archive-keyring.
-pub const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
-/// Debian's release that the guest is made of.
-pub const RELEASE: &str = "trixie";
+use crate::{command, debian::Archive, digest, error::BuildError, manifest::Package};
 
 const MIRROR: &str = "http://deb.debian.org/debian";
 const SECURITY_MIRROR: &str = "http://deb.debian.org/debian-security";
 const CURE: &str = "Check the network; behind a proxy set http_proxy or apt's Acquire::http::Proxy; \
                     LIGHTER_DEBIAN_MIRROR names another mirror";
+
+/// A file of a source package.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct SourceFile {
+    uri: String,
+    name: String,
+    sha256: String,
+}
 
 /// An apt whose whole state lies under one directory.
 #[derive(Debug)]
@@ -40,12 +43,17 @@ pub struct Candidate {
 impl Apt {
     /// Prepares the private state under `dir` for packages of the Debian architecture `architecture`.
     pub fn new(dir: &Path, architecture: &str) -> Result<Self, BuildError> {
-        let mirror = env::var("LIGHTER_DEBIAN_MIRROR").unwrap_or_else(|_| MIRROR.into());
-        let security = env::var("LIGHTER_DEBIAN_SECURITY_MIRROR").unwrap_or_else(|_| SECURITY_MIRROR.into());
-        Self::with_mirrors(dir, architecture, [&mirror, &security])
+        Self::of(Archive::Release, dir, architecture)
     }
 
-    fn with_mirrors(dir: &Path, architecture: &str, mirrors: [&str; 2]) -> Result<Self, BuildError> {
+    /// The same for another archive; each needs a directory of its own.
+    pub fn of(archive: Archive, dir: &Path, architecture: &str) -> Result<Self, BuildError> {
+        let mirror = env::var("LIGHTER_DEBIAN_MIRROR").unwrap_or_else(|_| MIRROR.into());
+        let security = env::var("LIGHTER_DEBIAN_SECURITY_MIRROR").unwrap_or_else(|_| SECURITY_MIRROR.into());
+        Self::with_mirrors(archive, dir, architecture, [&mirror, &security])
+    }
+
+    fn with_mirrors(archive: Archive, dir: &Path, architecture: &str, mirrors: [&str; 2]) -> Result<Self, BuildError> {
         let archives = dir.join("archives");
         for needed in ["state/lists/partial", "cache/archives/partial", "archives"] {
             let path = dir.join(needed);
@@ -57,8 +65,9 @@ impl Apt {
         };
         write("status", "")?;
         let [mirror, security] = mirrors;
-        write("sources.list", &sources(mirror, security))?;
-        let config = write("apt.conf", &configuration(&dir.to_string_lossy(), architecture))?;
+        write("sources.list", &archive.sources(mirror, security))?;
+        let text = configuration(&dir.to_string_lossy(), architecture) + archive.configuration();
+        let config = write("apt.conf", &text)?;
         Ok(Self { config, archives, fresh: Cell::new(false) })
     }
 
@@ -109,6 +118,19 @@ impl Apt {
         wanted.iter().map(|candidate| self.checked(candidate)).collect()
     }
 
+    /// One file of a source package, whose name ends so, checked against the index.
+    pub fn source_file(&self, package: &str, ending: &str) -> Result<PathBuf, BuildError> {
+        let text = command::output(self.command().args(["source", "--print-uris", package]), CURE)?;
+        let text = String::from_utf8_lossy(&text);
+        let found = text.lines().filter_map(parse_source).find(|file| file.name.ends_with(ending));
+        let found = found.ok_or_else(|| BuildError::NoPackage { name: format!("{package} (source)") })?;
+        let path = self.archives.join(&found.name);
+        let mut download = command::command("/usr/lib/apt/apt-helper");
+        download.arg("-c").arg(&self.config).args(["-q", "download-file", &found.uri]).arg(&path);
+        command::output(download.arg(format!("SHA256:{}", found.sha256)), CURE)?;
+        Ok(path)
+    }
+
     /// Whether the download of `candidate` is there, by name and size; [`Apt::fetch`] compares the content.
     pub fn has(&self, candidate: &Candidate) -> bool {
         fs::metadata(self.archives.join(&candidate.file)).is_ok_and(|about| about.len() == candidate.package.size)
@@ -141,13 +163,6 @@ impl Apt {
         command.arg("-c").arg(&self.config);
         command
     }
-}
-
-fn sources(mirror: &str, security: &str) -> String {
-    let signed = format!("deb [signed-by={KEYRING}]");
-    format!(
-        "{signed} {mirror} {RELEASE} main\n{signed} {mirror} {RELEASE}-updates main\n{signed} {security} {RELEASE}-security main\n"
-    )
 }
 
 /// Read by apt after the host's own configuration, so that it wins.
@@ -217,9 +232,19 @@ fn parse_uri(line: &str) -> Result<Candidate, BuildError> {
     parse().ok_or_else(|| BuildError::AptAnswer { line: line.to_owned() })
 }
 
+/// One line of `apt-get source --print-uris`: `'URI' name size SHA256:digest`.
+fn parse_source(line: &str) -> Option<SourceFile> {
+    let (uri, rest) = line.strip_prefix('\'')?.split_once('\'')?;
+    let mut words = rest.split_whitespace();
+    let (name, sha256) = (words.next()?, words.nth(1)?.strip_prefix("SHA256:")?);
+    let plain = !name.contains('/') && sha256.len() == 64;
+    plain.then(|| SourceFile { uri: uri.to_owned(), name: name.to_owned(), sha256: sha256.to_owned() })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::debian::RELEASE;
 
     fn line(size: &str, digest: &str) -> String {
         format!(
@@ -251,10 +276,14 @@ mod tests {
     }
 
     #[test]
-    fn every_source_names_the_keyring() {
-        let sources = sources("http://m/debian", "http://s");
-        assert_eq!(sources.lines().count(), 3);
-        assert!(sources.lines().all(|l| l.starts_with("deb [signed-by=/usr/share/keyrings/") && l.ends_with(" main")));
+    fn files_of_sources_have_sound_digests() {
+        let line = |name: &str, digest: &str| format!("'http://m/pool/x%2b1.tar.xz' {name} 12 {digest}");
+        let digest = "8".repeat(64);
+        let found = parse_source(&line("x+1.tar.xz", &format!("SHA256:{digest}"))).unwrap();
+        assert_eq!((found.uri.as_str(), found.name.as_str()), ("http://m/pool/x%2b1.tar.xz", "x+1.tar.xz"));
+        for (name, digest) in [("x", "MD5Sum:88"), ("x", "SHA256:12"), ("../x", &*format!("SHA256:{digest}"))] {
+            assert_eq!(parse_source(&line(name, digest)), None);
+        }
     }
 
     /// An archive in a folder with one index, and whatever stands in place of a signed release file.
@@ -285,7 +314,8 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             archive(&dir.path().join("archive"), release);
             let mirror = format!("file://{}", dir.path().join("archive").display());
-            let apt = Apt::with_mirrors(&dir.path().join("apt"), "amd64", [&mirror, &mirror]).unwrap();
+            let apt =
+                Apt::with_mirrors(Archive::Release, &dir.path().join("apt"), "amd64", [&mirror, &mirror]).unwrap();
             let trusting = dir.path().join("trusting.conf");
             let everything = "Acquire::AllowInsecureRepositories \"true\";\n\
                  Acquire::AllowDowngradeToInsecureRepositories \"true\";\nAcquire::AllowWeakRepositories \"true\";\n\

@@ -44,7 +44,7 @@ pub fn host_packages() -> &'static [HostPackage] {
     const NEEDED: &[HostPackage] = &[
         need("apt", Program("apt-get")),
         need("dpkg", Program("dpkg-deb")),
-        need("debian-archive-keyring", File(crate::apt::KEYRING)),
+        need("debian-archive-keyring", File(crate::debian::KEYRING)),
         need("gcc", Program("gcc")),
         need("binutils", Program("strip")),
         need("make", Program("make")),

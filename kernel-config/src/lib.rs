@@ -11,6 +11,7 @@ mod assemble;
 mod builder;
 pub mod cache;
 mod command;
+mod debian;
 pub mod debs;
 pub mod demo;
 mod digest;

@@ -10,8 +10,8 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    apt::{self, Apt, Candidate},
-    cache, digest,
+    apt::{Apt, Candidate},
+    cache, debian, digest,
     error::BuildError,
     manifest::Package,
 };
@@ -34,7 +34,7 @@ impl Packages {
     /// What `builds` remembers of `names` for the Debian architecture; empty if nothing.
     pub fn remembered(builds: &Path, names: BTreeSet<&str>, architecture: &str) -> Self {
         let names: Vec<String> = names.into_iter().map(str::to_owned).collect();
-        let key = digest::of_bytes(format!("{}\n{architecture}\n{}", apt::RELEASE, names.join("\n")).as_bytes());
+        let key = digest::of_bytes(format!("{}\n{architecture}\n{}", debian::RELEASE, names.join("\n")).as_bytes());
         let memory = builds.join(format!("packages-{}.json", &key[..16]));
         // A memory that cannot be read is looked up again.
         let text = fs::read(&memory).unwrap_or_default();

@@ -7,12 +7,7 @@ use std::{
 };
 
 use crate::{
-    apt::{Apt, RELEASE},
-    architecture::Architecture,
-    command,
-    error::BuildError,
-    hold,
-    progress::PlainLines,
+    apt::Apt, architecture::Architecture, command, debian::Archive, error::BuildError, hold, progress::PlainLines,
 };
 
 const CURE: &str = "Free disk space, or remove the cache directory's `tools` and try again";
@@ -28,7 +23,7 @@ pub fn unpacked(cache: &Path, package: &str) -> Result<PathBuf, BuildError> {
 pub fn all_unpacked(cache: &Path, packages: &[&str]) -> Result<Vec<PathBuf>, BuildError> {
     let targets: Vec<PathBuf> = packages.iter().map(|package| tools(cache).join(package)).collect();
     let are_there = || targets.iter().all(|target| target.is_dir());
-    unless(are_there, cache, |apt| {
+    unless(are_there, cache, Archive::Release, |apt| {
         let absent = packages.iter().copied().zip(&targets).filter(|(_, target)| !target.is_dir());
         let (names, targets): (Vec<&str>, Vec<&PathBuf>) = absent.unzip();
         // All in one question: apt reads the whole index for each.
@@ -45,11 +40,34 @@ pub fn all_unpacked(cache: &Path, packages: &[&str]) -> Result<Vec<PathBuf>, Bui
     Ok(targets)
 }
 
-/// A directory with the content of `package` and of all that it depends on, its own C library too, in one tree.
+/// A directory with the content of `package`, the newest that was made for that release later on, and of all that it depends
+/// on, its own C library too, in one tree.
 /// No package's script has run: a program in it is started by the dynamic loader in there, and told where its files are.
 pub fn whole(cache: &Path, package: &str) -> Result<PathBuf, BuildError> {
-    let target = tools(cache).join(format!("{package}-{RELEASE}"));
-    unless(|| target.is_dir(), cache, |apt| unpack(&apt.fetch(&apt.closure(package)?)?, &target))?;
+    let target = tools(cache).join(format!("{package}-{}", Archive::Backports.name()));
+    unless(|| target.is_dir(), cache, Archive::Backports, |apt| unpack(&apt.fetch(&apt.closure(package)?)?, &target))?;
+    Ok(target)
+}
+
+/// A directory with the content of `packages` of the release after the guest's in one tree, called `name`, and below
+/// `source/` what is in the file of `source`'s source package whose name ends so.
+pub fn of_next(cache: &Path, name: &str, packages: &[&str], source: (&str, &str)) -> Result<PathBuf, BuildError> {
+    let target = tools(cache).join(name);
+    let make = |apt: &Apt| {
+        let mut debs = apt.fetch(&apt.resolve(packages)?)?;
+        for (deb, package) in debs.iter_mut().zip(packages) {
+            if let Some(real) = stands_for(deb, package)? {
+                *deb = fetch(apt, &real)?;
+            }
+        }
+        let source = apt.source_file(source.0, source.1)?;
+        unpack_with(&debs, &target, |tree| {
+            let inside = tree.join("source");
+            fs::create_dir_all(&inside).map_err(BuildError::io("create", &inside))?;
+            command::output(command::command("tar").arg("-C").arg(&inside).arg("-xf").arg(&source), CURE).map(drop)
+        })
+    };
+    unless(|| target.is_dir(), cache, Archive::Next, make)?;
     Ok(target)
 }
 
@@ -61,6 +79,7 @@ fn tools(cache: &Path) -> PathBuf {
 fn unless(
     is_there: impl Fn() -> bool,
     cache: &Path,
+    archive: Archive,
     fetch: impl FnOnce(&Apt) -> Result<(), BuildError>,
 ) -> Result<(), BuildError> {
     if is_there() {
@@ -76,13 +95,27 @@ fn unless(
     }
     let host = std::env::consts::ARCH;
     let architecture = Architecture::of_host().ok_or(BuildError::UnsupportedHost { host })?;
-    let apt = Apt::new(&tools.join("apt"), architecture.debian)?;
+    // Each archive has a state of its own: what one prefers is not what another would take.
+    let state = match archive {
+        Archive::Release => "apt".to_owned(),
+        other => format!("apt-{}", other.name()),
+    };
+    let apt = Apt::of(archive, &tools.join(state), architecture.debian)?;
     apt.update()?;
     fetch(&apt)
 }
 
 /// Makes `target` of what the packages hold, or not at all.
 fn unpack(debs: &[PathBuf], target: &Path) -> Result<(), BuildError> {
+    unpack_with(debs, target, |_| Ok(()))
+}
+
+/// The same with something more in it.
+fn unpack_with(
+    debs: &[PathBuf],
+    target: &Path,
+    more: impl FnOnce(&Path) -> Result<(), BuildError>,
+) -> Result<(), BuildError> {
     let mut fresh = target.as_os_str().to_owned();
     fresh.push(".new");
     let fresh = PathBuf::from(fresh);
@@ -92,6 +125,7 @@ fn unpack(debs: &[PathBuf], target: &Path) -> Result<(), BuildError> {
     for deb in debs {
         command::output(command::command("dpkg-deb").arg("-x").arg(deb).arg(&fresh), CURE)?;
     }
+    more(&fresh)?;
     fs::rename(&fresh, target).map_err(BuildError::io("create", target))
 }
 

@@ -77,8 +77,9 @@ impl Outer {
 
     /// The same in a cache, for who needs none of the other tools.
     pub fn kept_in(cache: &Path, busybox: &Path) -> Result<Self> {
-        // QEMU is of the guest's Debian release, not the host's: QEMU 7.2's machine stood still within minutes when it had much
-        // to do. A later one lets interrupts in behind an `sti` at which 7.2 could lose them.
+        // QEMU is a recent one, not the host's. Before 10.2 the emulated processor changed the word in which its interrupts wait
+        // without an atomic instruction at each exit of a nested guest, and one that came at that moment was lost: the machine
+        // stood still within minutes when it had much to do.
         let [qemu, kernel_tree] = [tools::outer_qemu(cache)?, tools::outer_kernel(cache)?];
         Ok(Self { qemu, kernel_tree, busybox: busybox.to_owned() })
     }
