@@ -7,7 +7,8 @@ use std::{
 };
 
 use crate::{
-    apt::Apt, architecture::Architecture, command, debian::Archive, error::BuildError, hold, progress::PlainLines,
+    apt::Apt, architecture::Architecture, command, debian::Archive, digest, error::BuildError, hold,
+    progress::PlainLines,
 };
 
 const CURE: &str = "Free disk space, or remove the cache directory's `tools` and try again";
@@ -49,10 +50,11 @@ pub fn whole(cache: &Path, package: &str) -> Result<PathBuf, BuildError> {
     Ok(target)
 }
 
-/// A directory with the content of `packages` of the release after the guest's in one tree, called `name`, and below
-/// `source/` what is in the file of `source`'s source package whose name ends so.
+/// A directory with the content of `packages` of the release after the guest's in one tree, called after `name` and them, and
+/// below `source/` what is in the file of `source`'s source package whose name ends so.
 pub fn of_next(cache: &Path, name: &str, packages: &[&str], source: (&str, &str)) -> Result<PathBuf, BuildError> {
-    let target = tools(cache).join(name);
+    let which = digest::of_bytes(packages.join(" ").as_bytes());
+    let target = tools(cache).join(format!("{name}-{}", &which[..8]));
     let make = |apt: &Apt| {
         let mut debs = apt.fetch(&apt.resolve(packages)?)?;
         for (deb, package) in debs.iter_mut().zip(packages) {

@@ -8,6 +8,7 @@ mod unit;
 mod windows;
 mod windows_cannot;
 mod windows_pipes;
+mod windows_pipes_docker;
 mod windows_refusals;
 
 use std::thread;

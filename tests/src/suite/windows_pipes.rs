@@ -1,5 +1,6 @@
 //! The part `pipes` of the suite `windows`: the product's own daemon under Wine, its machine replaced by the stand-in engine
-//! (the example `proxy_rig`), and docker clients of Windows at its pipe `\\.\pipe\lighter_test`. The suite calls [`run`].
+//! (the example `proxy_rig`), and docker clients of Windows at its pipe `\\.\pipe\lighter_test`: bollard, one of our own, and
+//! the docker CLI (`windows_pipes_docker`). The suite calls [`run`].
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -8,13 +9,16 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
+use super::windows_pipes_docker;
 use crate::process::{self, Run};
 use crate::products::{cargo, root, target_dir};
+use crate::rig::windows_docker;
 use crate::rig::wine::{TARGET, Wine};
 
 /// The profile, after which the pipe is called.
 const PROFILE: &str = "test";
 const PIPE: &str = r"\\.\pipe\lighter_test";
+const DOCKER_HOST: &str = "npipe:////./pipe/lighter_test";
 const ENGINE: &str = r"\\.\pipe\lighter_test_engine";
 /// What the clients may take, and each verb.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -45,10 +49,10 @@ impl Drop for Server {
 
 /// Builds daemon and clients, and lets them talk.
 pub(super) fn run(wine: &Wine) -> Result<()> {
-    let [rig, clients] = [rig()?, clients()?];
+    let [rig, clients, docker] = [rig()?, clients()?, windows_docker::built(&crate::image::cache()?)?];
     let dir = tempfile::Builder::new().prefix("lp").tempdir_in("/tmp")?;
     let said = ["engine", "daemon"].map(|name| dir.path().join(name));
-    let result = talk(wine, (&rig, &clients), dir.path(), &said);
+    let result = talk(wine, [&rig, &clients, &docker], dir.path(), &said);
     if result.is_err() {
         for said in said {
             println!("windows: pipes: {} said:\n{}", said.display(), fs::read_to_string(&said).unwrap_or_default());
@@ -57,7 +61,7 @@ pub(super) fn run(wine: &Wine) -> Result<()> {
     result
 }
 
-fn talk(wine: &Wine, (rig, clients): (&Path, &Path), dir: &Path, said: &[std::path::PathBuf; 2]) -> Result<()> {
+fn talk(wine: &Wine, [rig, clients, docker]: [&Path; 3], dir: &Path, said: &[std::path::PathBuf; 2]) -> Result<()> {
     let _engine = Server::start(wine.run([rig.as_os_str()]).args(["engine", ENGINE]), &said[0])?;
     // As a Windows program spells a place of this host.
     let home = format!("Z:{}", dir.join("home").display()).replace('/', r"\");
@@ -77,6 +81,7 @@ fn talk(wine: &Wine, (rig, clients): (&Path, &Path), dir: &Path, said: &[std::pa
     let ended = ended?;
     ensure!(ended.success(), "clients of the pipe failed ({ended})");
     ensure!(told.lines().count() > 1, "no client checked anything");
+    windows_pipes_docker::check(wine, docker, DOCKER_HOST, dir)?;
     let status: serde_json::Value = serde_json::from_slice(&lighter(&["status", "--json"]).ok()?.stdout)?;
     ensure!(status["state"] == "running", "after the clients the machine is {status}");
     lighter(&["stop", "--quit"]).ok().context("stop")?;

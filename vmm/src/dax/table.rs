@@ -58,6 +58,8 @@ pub struct Source {
     pub file: Arc<File>,
     /// By which the guest knows it.
     pub node: u64,
+    /// The number that the guest sees of the file, under each of its names.
+    pub inode: u64,
     /// The guest may write to it.
     pub writable: bool,
     /// First byte, a whole number of pages.
@@ -105,6 +107,11 @@ impl Mapping {
         }
         self.len = len;
         rest
+    }
+
+    /// Whether a part of the file is not to be seen because the file is too short.
+    pub fn is_short(&self) -> bool {
+        matches!(self.shown, Shown::File(backed, _) if backed < self.len)
     }
 
     /// How much of it a file of `size` bytes can show: its last page is there even if the file ends within it.
@@ -159,6 +166,6 @@ impl Table {
 
     /// Whether a part of some file is not to be seen because the file is too short.
     pub fn is_short(&self) -> bool {
-        self.0.values().any(|mapping| matches!(mapping.shown, Shown::File(backed, _) if backed < mapping.len))
+        self.0.values().any(Mapping::is_short)
     }
 }

@@ -111,7 +111,7 @@ fn file(pages: u64) -> Arc<File> {
 }
 
 fn source(file: &Arc<File>, node: u64, offset: u64) -> Source {
-    Source { file: Arc::clone(file), node, writable: true, offset }
+    Source { file: Arc::clone(file), node, inode: node, writable: true, offset }
 }
 
 #[test]
@@ -132,7 +132,9 @@ fn d1_a_file_that_is_cut_and_grows_again_is_shown_as_far_as_it_goes() {
     assert_eq!([shown(3) == Page::Written, shown(4) == Page::Written, shown(5) == Page::Written], [false, true, true]);
     assert!(!window.mend(), "once is enough");
     cut.set_len(100 * PAGE).expect("grown");
-    window.refresh();
+    window.refresh(|source| source.inode == 8);
+    assert_eq!(shown(5), Page::Written, "another file is nobody's business");
+    window.refresh(|source| source.inode == 7);
     assert!((2..6).all(|at| matches!(shown(at), Page::File { .. })));
     window.clear();
     assert!(pages.lock().expect("unpoisoned").iter().all(|page| *page == Page::Nothing));
@@ -232,7 +234,7 @@ proptest! {
                     let piece = window.piece(at * PAGE, len * PAGE);
                     prop_assert_eq!(piece.is_some(), len > 0 && at + len <= PAGES);
                     let Some(piece) = piece else { continue };
-                    let source = Source { file: Arc::clone(&files[node]), node: node as u64, writable, offset: offset * PAGE };
+                    let source = Source { file: Arc::clone(&files[node]), node: node as u64, inode: node as u64, writable, offset: offset * PAGE };
                     prop_assert!(window.map(piece, source).is_ok());
                     for page in 0..len {
                         let offset = (offset + page) * PAGE;

@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use vm_memory::VolatileSlice;
 
-use super::table::{MOST, PAGE, Piece, Shown, Source, Table, Zeroes};
+use super::table::{MOST, Mapping, PAGE, Piece, Shown, Source, Table, Zeroes};
 use crate::bus::BusDevice;
 
 /// How often files that were too short are looked at again: at first, and after a while.
@@ -177,16 +177,22 @@ impl Window {
         mended
     }
 
-    /// To be called before the guest is told how long a file is: from then on it may use all of it.
-    pub fn refresh(&self) {
+    /// To be called before the guest is told how long files are that this `concerns`: from then on it may use all of them. Nothing
+    /// is asked of the system where none of them was too short.
+    pub fn refresh(&self, concerns: impl Fn(&Source) -> bool) {
         if self.short.load(Ordering::Acquire) {
-            self.look(&mut self.lock().table);
+            let mut state = self.lock();
+            self.look_at(&mut state.table, |mapping| mapping.is_short() && concerns(&mapping.source));
         }
     }
 
     fn look(&self, table: &mut Table) -> bool {
+        self.look_at(table, |_| true)
+    }
+
+    fn look_at(&self, table: &mut Table, which: impl Fn(&Mapping) -> bool) -> bool {
         let mut changed = false;
-        for (piece, mapping) in table.iter_mut() {
+        for (piece, mapping) in table.iter_mut().filter(|(_, mapping)| which(mapping)) {
             let Shown::File(backed, zeroes) = mapping.shown else { continue };
             // A file that does not even tell how long it is stays as it was.
             let Ok(metadata) = mapping.source.file.metadata() else { continue };
@@ -294,7 +300,7 @@ fn tend(window: Weak<Window>) -> bool {
             std::thread::sleep(pause);
             let Some(window) = window.upgrade() else { return };
             let mut state = window.lock();
-            window.look(&mut state.table);
+            window.look_at(&mut state.table, Mapping::is_short);
             if !window.short.load(Ordering::Acquire) {
                 state.tended = false;
                 return;

@@ -21,7 +21,7 @@ fn piece(at: u64, pages: u64) -> Piece {
 }
 
 fn source(file: &Arc<File>, writable: bool) -> Source {
-    Source { file: Arc::clone(file), node: 1, writable, offset: 0 }
+    Source { file: Arc::clone(file), node: 1, inode: 1, writable, offset: 0 }
 }
 
 fn byte(area: &Reserved, page: u64) -> Option<u8> {

@@ -54,7 +54,7 @@ fn two_pages() -> Arc<File> {
 
 fn show(window: &Window, file: &Arc<File>, writable: bool) {
     let piece = window.piece(0, 2 << 20).expect("a piece");
-    window.map(piece, Source { file: Arc::clone(file), node: 1, writable, offset: 0 }).expect("mapped");
+    window.map(piece, Source { file: Arc::clone(file), node: 1, inode: 1, writable, offset: 0 }).expect("mapped");
 }
 
 /// Runs `code` in a machine with a window, filled by `prepare`; says how it ended, what it told, and how often memory was not

@@ -97,7 +97,7 @@ impl<H: HostFs> Server<H> {
         }
         self.did_to_content(node);
         let written = self.host.write(&file, what.offset, &parts)?;
-        self.refresh_window();
+        self.refresh_window(|source| source.node == node);
         // Not more than was asked.
         Ok(Answer::Payload(Payload::size(written as u32)))
     }
@@ -119,7 +119,7 @@ impl<H: HostFs> Server<H> {
             return Err(Errno::FBIG);
         }
         self.host.allocate(&file, Allocation { mode, offset, len })?;
-        self.refresh_window();
+        self.refresh_window(|_| true);
         Ok(done())
     }
 
@@ -142,7 +142,7 @@ impl<H: HostFs> Server<H> {
             return Err(Errno::INVAL);
         }
         let copied = self.host.copy((&source, from.1), (&target, to.1), len.min(MOST_COPIED))?;
-        self.refresh_window();
+        self.refresh_window(|_| true);
         Ok(Answer::Payload(Payload::size(copied as u32)))
     }
 }

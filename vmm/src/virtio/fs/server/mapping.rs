@@ -25,8 +25,8 @@ impl<H: HostFs> Server<H> {
     }
 
     /// To be called before the guest is told anything by which it learns how long a file is.
-    pub(super) fn refresh_window(&self) {
-        self.window.get().inspect(|window| window.refresh());
+    pub(super) fn refresh_window(&self, concerns: impl Fn(&Source) -> bool) {
+        self.window.get().inspect(|window| window.refresh(concerns));
     }
 
     /// Whether the guest is to see a file through the window. One with holes is not: where a page of it is written for the first
@@ -58,7 +58,8 @@ impl<H: HostFs> Server<H> {
             self.did_to_content(node);
             self.host.make_room(&file, asked.offset, asked.len)?;
         }
-        let source = Source { file, node, writable: asked.writable, offset: asked.offset };
+        let inode = self.inode(self.host.attributes(&place.held)?.identity);
+        let source = Source { file, node, inode, writable: asked.writable, offset: asked.offset };
         window.map(piece, source).map(|()| done()).map_err(|error| errno(&error))
     }
 

@@ -149,8 +149,9 @@ impl<H: HostFs> Server<H> {
     }
 
     pub(in crate::virtio::fs) fn shown<'a>(&self, attributes: &'a Attributes) -> Shown<'a> {
-        self.refresh_window();
-        Shown { inode: self.inode(attributes.identity), attributes, in_window: self.is_for_window(attributes) }
+        let inode = self.inode(attributes.identity);
+        self.refresh_window(|source| source.inode == inode);
+        Shown { inode, attributes, in_window: self.is_for_window(attributes) }
     }
 
     /// The guest sees one file system where the host may have several: numbers of the first one stay as they are.
