@@ -11,6 +11,7 @@ pub mod servers;
 pub mod software;
 pub mod tools;
 mod windows_desktop;
+mod windows_desktop_docker;
 pub mod windows_docker;
 pub mod windows_guest;
 mod windows_guest_says;

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use super::wine::{TARGET, Wine};
+use super::{windows_desktop_docker, windows_docker};
 use crate::clients::{self, Report};
 use crate::docker::busybox_tar;
 use crate::process::Run;
@@ -18,7 +19,7 @@ use crate::products;
 /// The scene's name.
 pub const NAME: &str = "desktop";
 /// What one command may take: each exit of the guest is emulated, and Wine is between.
-const PATIENCE: Duration = Duration::from_secs(1200);
+pub(super) const PATIENCE: Duration = Duration::from_secs(1200);
 /// The clients, and which of their checks are made: each takes a minute in there. The part `pipes` makes all that need no container.
 const CLIENTS: [(&str, &[&str]); 2] =
     [("desktop", &[]), ("bollard", &["version_info", "create_start_wait", "attach_both_ways", "exec_", "logs_"])];
@@ -28,6 +29,9 @@ const DOCKER_HOST: &str = "npipe:////./pipe/lighter_default";
 /// Paths of what the inner half runs.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Paths {
+    /// `docker.exe`.
+    #[arg(long)]
+    docker: PathBuf,
     /// `lighter.exe`.
     #[arg(long)]
     lighter: PathBuf,
@@ -44,12 +48,18 @@ impl Paths {
     pub fn built(image: &Path) -> Result<Self> {
         let images = image.parent().context("an image lies among images")?.to_owned();
         let clients = clients::install::rust_for(TARGET, &["desktop", "bollard"])?;
-        Ok(Self { lighter: products::windows_lighter()?, images, clients })
+        let docker = windows_docker::built(&crate::image::cache()?)?;
+        Ok(Self { docker, lighter: products::windows_lighter()?, images, clients })
     }
 
     /// As this program takes them.
     pub fn flags(&self) -> String {
-        let paths = [("lighter", &self.lighter), ("images", &self.images), ("clients", &self.clients)];
+        let paths = [
+            ("docker", &self.docker),
+            ("lighter", &self.lighter),
+            ("images", &self.images),
+            ("clients", &self.clients),
+        ];
         paths.map(|(flag, path)| format!(" --{flag} {}", path.display())).concat()
     }
 }
@@ -74,7 +84,8 @@ pub fn play(asked: &Paths, wine: &Wine, place: &Path, busybox: &Path) -> Result<
     fs::write(&archive, busybox_tar(busybox)?)?;
     let home = home(wine)?;
     let stage = Stage { asked, wine, program, home };
-    let played = stage.started().and_then(|()| stage.used(&archive)).and_then(|()| stage.stopped());
+    let used = || stage.used(&archive).and_then(|()| windows_desktop_docker::used(wine, &asked.docker, &stage.home));
+    let played = stage.started().and_then(|()| used()).and_then(|()| stage.stopped());
     if played.is_err() {
         stage.show_logs();
         drop(stage.lighter(&["stop", "--quit", "--force"]).finish());
@@ -89,8 +100,13 @@ fn home(wine: &Wine) -> Result<PathBuf> {
     found.find(|path| !path.ends_with("Public")).with_context(|| format!("no user in {}", users.display()))
 }
 
+/// As Windows names what is in the user's home.
+pub(super) fn on_c(home: &Path, name: &str) -> String {
+    format!(r"C:\users\{}\{name}", home.file_name().unwrap_or_default().display())
+}
+
 /// As Windows names what is on this system's disk.
-fn on_z(path: &Path) -> String {
+pub(super) fn on_z(path: &Path) -> String {
     format!("z:{}", path.display())
 }
 
@@ -121,7 +137,7 @@ impl Stage<'_> {
     fn used(&self, archive: &Path) -> Result<()> {
         let folder = self.home.join("shared");
         fs::create_dir_all(&folder)?;
-        let windows = format!(r"C:\users\{}\shared", self.home.file_name().unwrap_or_default().display());
+        let windows = on_c(&self.home, "shared");
         let mut failed = Vec::new();
         for (client, checks) in CLIENTS {
             let mut report = Report::new(client, Vec::new());
