@@ -22,7 +22,7 @@ pub const NAME: &str = "desktop";
 pub(super) const PATIENCE: Duration = Duration::from_secs(1200);
 /// The clients, and which of their checks are made: each takes a minute in there. The part `pipes` makes all that need no container.
 const CLIENTS: [(&str, &[&str]); 2] =
-    [("desktop", &[]), ("bollard", &["version_info", "create_start_wait", "attach_both_ways", "exec_", "logs_"])];
+    [("desktop", &[]), ("bollard", &["version_info", "create_start_wait", "attach_", "exec_", "logs_"])];
 /// Where the daemon listens for the profile `default`.
 const DOCKER_HOST: &str = "npipe:////./pipe/lighter_default";
 

@@ -39,6 +39,7 @@ pub(super) const CANNOT: &[Cannot] = &[
         tests: &[
             "forward::tests::carry::a_container_that_refuses_or_breaks_off_resets_the_client",
             "forward::tests::carry::who_is_cut_off_by_the_machines_end_does_not_take_it_for_all_there_is",
+            "net::tests::idle::n9_a_guest_that_has_vanished_does_not_keep_the_far_side_for_ever",
             "net::tests::raw::n9_a_reset_of_the_far_side_in_mid_stream_resets_the_guest",
             "net::tests::raw::n9_a_reset_of_the_guest_in_mid_stream_resets_the_far_side",
             "net::tests::tcp::a_reset_passes_in_both_directions",
