@@ -134,9 +134,7 @@ impl Outer {
         let libraries = self.qemu.join("usr/lib/x86_64-linux-gnu");
         let modules = libraries.join("qemu");
         let data = self.qemu.join("usr/share");
-        // The other rigs, one after the other, take longer in all: this one has what they leave.
-        let mut qemu = Command::new("nice");
-        qemu.args(["-n", "5"]).arg(self.qemu.join("usr/lib64/ld-linux-x86-64.so.2"));
+        let mut qemu = Command::new(self.qemu.join("usr/lib64/ld-linux-x86-64.so.2"));
         qemu.arg("--library-path").arg(&libraries).arg(self.qemu.join("usr/bin/qemu-system-x86_64"));
         qemu.env("QEMU_MODULE_DIR", modules).arg("-L").arg(data.join("qemu")).arg("-L").arg(data.join("seabios"));
         qemu

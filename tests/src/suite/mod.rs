@@ -1,5 +1,6 @@
 //! What `cargo xtask test` runs, by name: first the quick suites, one after the other, while what the rigs run is made; then the
-//! guest rigs in two lanes at the same time. The kvm rig's emulated machine has one CPU and keeps one core busy; the others find room beside it.
+//! guest rigs in two lanes at the same time, of which neither waits long for the other at the end. Guests of both share nothing
+//! but the image.
 
 mod check;
 mod clients;
@@ -21,10 +22,10 @@ use anyhow::{Result, anyhow, bail, ensure};
 enum Lane {
     /// Before the rigs, alone.
     Before,
-    /// Among the rigs on this host, one after the other.
-    Host,
-    /// Beside them.
-    Emulated,
+    /// Among the rigs that docker clients of this host use, one after the other.
+    Clients,
+    /// Beside them: rigs in a machine or a network of their own.
+    Apart,
 }
 
 /// A part of the test run.
@@ -69,30 +70,30 @@ const SUITES: &[Suite] = &[
     Suite {
         name: "software",
         about: "docker CLI against a guest under the software engine",
-        lane: Lane::Host,
+        lane: Lane::Clients,
         asked: false,
         run: rigs::software,
     },
     Suite {
         name: "clients",
         about: "compose, buildx, SDKs, Testcontainers and a registry against a guest under the software engine",
-        lane: Lane::Host,
+        lane: Lane::Clients,
         asked: false,
         run: clients::run,
     },
     Suite {
-        name: "network",
-        about: "containers in a made-up world, in a network namespace (root only)",
-        lane: Lane::Host,
-        asked: false,
-        run: rigs::network,
-    },
-    Suite {
         name: "kvm",
         about: "docker CLI against a guest under KVM, inside an emulated machine",
-        lane: Lane::Emulated,
+        lane: Lane::Apart,
         asked: false,
         run: rigs::kvm,
+    },
+    Suite {
+        name: "network",
+        about: "containers in a made-up world, in a network namespace (root only)",
+        lane: Lane::Apart,
+        asked: false,
+        run: rigs::network,
     },
 ];
 
@@ -111,11 +112,11 @@ pub fn run(words: &[String]) -> Result<()> {
         let asked = |suite: &&Suite| unnamed(suite) || words.iter().any(|word| word == suite.name);
         SUITES.iter().filter(|suite| suite.lane == lane).filter(asked).collect()
     };
-    let (host, emulated) = (wanted(Lane::Host), wanted(Lane::Emulated));
+    let (clients, apart) = (wanted(Lane::Clients), wanted(Lane::Apart));
     let mut failed = thread::scope(|scope| {
         // What the rigs run is the longest thing to make, and the quick suites leave processors idle. Made before the lanes
         // part: both need it, and only one may be making it.
-        let made = (!host.is_empty() || !emulated.is_empty()).then(|| scope.spawn(rigs::prepare));
+        let made = (!clients.is_empty() || !apart.is_empty()).then(|| scope.spawn(rigs::prepare));
         let failed = run_lane(&wanted(Lane::Before), &cases);
         match made.map(|made| made.join()) {
             None | Some(Ok(Ok(()))) => Ok(failed),
@@ -124,9 +125,9 @@ pub fn run(words: &[String]) -> Result<()> {
         }
     })?;
     let rigs = thread::scope(|scope| {
-        let beside = scope.spawn(|| run_lane(&emulated, &cases));
-        let mut failed = run_lane(&host, &cases);
-        failed.extend(beside.join().map_err(|_| anyhow!("the emulated rig panicked"))?);
+        let beside = scope.spawn(|| run_lane(&apart, &cases));
+        let mut failed = run_lane(&clients, &cases);
+        failed.extend(beside.join().map_err(|_| anyhow!("the rigs apart panicked"))?);
         anyhow::Ok(failed)
     });
     failed.extend(rigs?);
