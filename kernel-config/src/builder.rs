@@ -16,7 +16,8 @@ use crate::{
     artifact::{self, Artifact, Slot},
     assemble, cache, demo, digest, elf,
     error::BuildError,
-    fragments, hold, host,
+    fragments::{self, Fragment},
+    hold, host,
     image::Image,
     kernel::{self, KernelBuild},
     manifest::{self, Manifest, Part},
@@ -47,31 +48,53 @@ pub struct BuildOptions {
 /// Builds what the cache does not have and makes the image current. With everything cached it needs neither network nor
 /// compiler time.
 pub fn build(options: &BuildOptions, progress: &mut dyn Progress) -> Result<Image, BuildError> {
-    let host = std::env::consts::ARCH;
-    let architecture = Architecture::of_host().ok_or(BuildError::UnsupportedHost { host })?;
-    hold::check_path(&options.cache)?;
-    let agent = static_program(&options.agent, architecture)?;
-    let demo = static_program(&options.demo, architecture)?;
-    host::check_tools()?;
-    let builds = options.cache.join("builds");
-    let images = cache::images_dir(&options.cache);
-    for dir in [&builds, &images] {
-        fs::create_dir_all(dir).map_err(BuildError::io("create", dir))?;
-    }
-    let _lock = hold::lock(&builds, progress)?;
-    artifact::sweep(&builds)?;
-    artifact::sweep(&images)?;
-    let mut build = Build::new(architecture, builds, demo)?;
-    if options.refresh || !build.packages.is_known() {
-        build.look_up(progress)?;
-    }
-    let kernel = build.kernel(progress)?;
+    let agent = static_program(&options.agent, of_host()?)?;
+    let (mut build, _lock) = Build::locked(options, progress)?;
+    let kernel = build.kernel(Variant::Guest, progress)?;
     let root = build.root(progress)?;
     // After both: a missing download may have made either look newer versions up.
-    let kernel = if build.kernel_slot()?.kept().as_ref() == Some(&kernel) { kernel } else { build.kernel(progress)? };
+    let kernel = match build.kernel_slot(Variant::Guest)?.kept() {
+        Some(kept) if kept == kernel => kernel,
+        _ => build.kernel(Variant::Guest, progress)?,
+    };
     build.apt.keep_only(build.packages.all())?;
     let manifest = build.manifest(&kernel, &root, &agent)?;
     assemble::image(&options.cache, &manifest, &agent, [&kernel, &root], progress)
+}
+
+/// The kernel of benches, built unless the cache has it: the guest's, and what lighter is compared with.
+pub fn bench_kernel(options: &BuildOptions, progress: &mut dyn Progress) -> Result<PathBuf, BuildError> {
+    let (mut build, _lock) = Build::locked(options, progress)?;
+    Ok(build.kernel(Variant::Bench, progress)?.path)
+}
+
+/// Which kernel.
+#[derive(Debug, Clone, Copy)]
+enum Variant {
+    Guest,
+    Bench,
+}
+
+impl Variant {
+    fn fragments(self, architecture: &Architecture) -> Vec<Fragment> {
+        let mut fragments = fragments::of(architecture.name);
+        if let Self::Bench = self {
+            fragments.push(fragments::BENCH);
+        }
+        fragments
+    }
+
+    /// What its results are called in the cache.
+    fn kind(self) -> &'static str {
+        match self {
+            Self::Guest => "kernel",
+            Self::Bench => "bench-kernel",
+        }
+    }
+}
+
+fn of_host() -> Result<&'static Architecture, BuildError> {
+    Architecture::of_host().ok_or(BuildError::UnsupportedHost { host: std::env::consts::ARCH })
 }
 
 /// A build under the cache's lock.
@@ -83,6 +106,29 @@ struct Build<'a> {
     packages: Packages,
     apt: Apt,
     demo: Vec<u8>,
+}
+
+impl Build<'_> {
+    /// With the versions of all packages known, and nobody else at work in the cache for as long as the lock is held.
+    fn locked(options: &BuildOptions, progress: &mut dyn Progress) -> Result<(Self, std::fs::File), BuildError> {
+        let architecture = of_host()?;
+        hold::check_path(&options.cache)?;
+        let demo = static_program(&options.demo, architecture)?;
+        host::check_tools()?;
+        let builds = options.cache.join("builds");
+        let images = cache::images_dir(&options.cache);
+        for dir in [&builds, &images] {
+            fs::create_dir_all(dir).map_err(BuildError::io("create", dir))?;
+        }
+        let lock = hold::lock(&builds, progress)?;
+        artifact::sweep(&builds)?;
+        artifact::sweep(&images)?;
+        let mut build = Build::new(architecture, builds, demo)?;
+        if options.refresh || !build.packages.is_known() {
+            build.look_up(progress)?;
+        }
+        Ok((build, lock))
+    }
 }
 
 impl<'a> Build<'a> {
@@ -118,26 +164,26 @@ impl<'a> Build<'a> {
         })
     }
 
-    fn kernel_slot(&self) -> Result<Slot, BuildError> {
+    fn kernel_slot(&self, which: Variant) -> Result<Slot, BuildError> {
         let source = self.packages.select([kernel::PACKAGE])?.remove(0).package.sha256;
-        let merged = fragments::merged(&fragments::of(self.architecture.name));
+        let merged = fragments::merged(&which.fragments(self.architecture));
         let recipe = kernel::RECIPE.to_string();
-        Ok(Slot::new(
-            &self.builds,
-            "kernel",
-            &[&source, &merged, &self.compiler, &recipe, self.architecture.name],
-            "vmlinux",
-        ))
+        let inputs = [&source, &merged, &self.compiler, &recipe, self.architecture.name];
+        Ok(Slot::new(&self.builds, which.kind(), &inputs, "vmlinux"))
     }
 
-    fn kernel(&mut self, progress: &mut dyn Progress) -> Result<Artifact, BuildError> {
-        if let Some(kept) = self.kernel_slot()?.kept() {
+    fn kernel(&mut self, which: Variant, progress: &mut dyn Progress) -> Result<Artifact, BuildError> {
+        if let Some(kept) = self.kernel_slot(which)?.kept() {
             return Ok(kept);
         }
         host::check_space(&self.builds, KERNEL_SPACE_MB)?;
         let deb = self.fetch(&[kernel::PACKAGE], progress)?.remove(0);
-        let log = self.builds.join("kernel.log");
-        self.kernel_slot()?.make(|work, out| KernelBuild::new(self.architecture, work, log).run(&deb, out, progress))
+        let log = self.builds.join(format!("{}.log", which.kind()));
+        let fragments = which.fragments(self.architecture);
+        let build = |work: &Path, out: &Path| {
+            KernelBuild::new(self.architecture, fragments, work, log).run(&deb, out, progress)
+        };
+        self.kernel_slot(which)?.make(build)
     }
 
     fn root_slot(&self) -> Result<Slot, BuildError> {

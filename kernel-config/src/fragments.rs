@@ -16,6 +16,9 @@ const EVERYWHERE: [Fragment; 5] = [
 const X86_64: Fragment = ("x86_64.config", include_str!("../kernel/x86_64.config"));
 const AARCH64: Fragment = ("aarch64.config", include_str!("../kernel/aarch64.config"));
 
+/// What only a bench wants on top.
+pub const BENCH: Fragment = ("bench.config", include_str!("../kernel/bench.config"));
+
 /// The fragments of an architecture, in the order of merging.
 pub fn of(architecture: &str) -> Vec<Fragment> {
     let own = if architecture == "aarch64" { AARCH64 } else { X86_64 };

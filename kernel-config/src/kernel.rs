@@ -47,24 +47,24 @@ pub fn compiler() -> Result<String, BuildError> {
 #[derive(Debug)]
 pub struct KernelBuild<'a> {
     architecture: &'a Architecture,
+    fragments: Vec<Fragment>,
     work: &'a Path,
     log: PathBuf,
 }
 
 impl<'a> KernelBuild<'a> {
-    /// A build in the empty directory `work`; all output of `make` is kept in `log`.
-    pub fn new(architecture: &'a Architecture, work: &'a Path, log: PathBuf) -> Self {
+    /// A build of what `fragments` ask for, in the empty directory `work`; all output of `make` is kept in `log`.
+    pub fn new(architecture: &'a Architecture, fragments: Vec<Fragment>, work: &'a Path, log: PathBuf) -> Self {
         // A log of an earlier build would be added to.
         let _ = fs::remove_file(&log);
-        Self { architecture, work, log }
+        Self { architecture, fragments, work, log }
     }
 
     /// Builds from the source package `deb` into `out/vmlinux` and `out/kernel.config`.
     pub fn run(&self, deb: &Path, out: &Path, progress: &mut dyn Progress) -> Result<(), BuildError> {
         progress::step(progress, "kernel: unpack the source", |_| Ok((self.unpack(deb)?, String::new())))?;
-        let fragments = fragments::of(self.architecture.name);
         progress::step(progress, "kernel: configure", |_| {
-            let options = self.configure(&fragments)?;
+            let options = self.configure()?;
             Ok(((), format!("{options} options on")))
         })?;
         progress::step(progress, "kernel: compile", |progress| self.compile(progress))?;
@@ -100,7 +100,8 @@ impl<'a> KernelBuild<'a> {
     }
 
     /// Answers how many options are on.
-    fn configure(&self, fragments: &[Fragment]) -> Result<usize, BuildError> {
+    fn configure(&self) -> Result<usize, BuildError> {
+        let fragments = &self.fragments;
         let wanted = self.work.join("wanted.config");
         fs::write(&wanted, fragments::merged(fragments)).map_err(BuildError::io("write", &wanted))?;
         let mut make = self.make();

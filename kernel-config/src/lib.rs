@@ -33,7 +33,7 @@ mod rootfs;
 pub mod tools;
 mod unexport;
 
-pub use builder::{BuildOptions, build};
+pub use builder::{BuildOptions, bench_kernel, build};
 pub use error::BuildError;
 pub use host::{HostPackage, Probe, host_packages};
 pub use image::Image;

@@ -12,12 +12,20 @@ pub fn cache() -> Result<PathBuf> {
     lighter_image::cache::default_dir().context("there is no home directory; set LIGHTER_CACHE")
 }
 
+/// The kernel of benches, built if need be.
+pub fn bench_kernel() -> Result<PathBuf> {
+    Ok(lighter_image::bench_kernel(&options()?, &mut PlainLines::new(std::io::stderr()))?)
+}
+
 /// Builds the guest image if anything that it is made of has changed, and returns its folder.
 pub fn ensure() -> Result<PathBuf> {
+    let image = build(&options()?, &mut PlainLines::new(std::io::stderr()))?;
+    Ok(image.dir().to_owned())
+}
+
+fn options() -> Result<BuildOptions> {
     let missing = host_packages().iter().filter(|package| !package.is_present()).map(|package| package.package);
     packages::install(&missing.collect::<Vec<_>>())?;
     let (agent, demo) = (products::agent()?, products::demo()?);
-    let options = BuildOptions { cache: cache()?, agent, demo, refresh: false };
-    let image = build(&options, &mut PlainLines::new(std::io::stderr()))?;
-    Ok(image.dir().to_owned())
+    Ok(BuildOptions { cache: cache()?, agent, demo, refresh: false })
 }

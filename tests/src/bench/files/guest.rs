@@ -45,7 +45,14 @@ pub fn boot(dir: &Path, kernel: &Path, meter: &Path, servers: &[Server]) -> Resu
     command.arg("-append").arg(format!("{CMDLINE}{clock} files guest {words}"));
     command.args(["-global", "virtio-mmio.force-legacy=false", "-chardev", "stdio,id=console,signal=off"]);
     command.args(["-device", "virtio-serial-device,max_ports=1", "-device", "virtconsole,chardev=console"]);
-    for Server { name, socket, .. } in servers {
+    for Server { name, folder, socket, .. } in servers {
+        let Some(socket) = socket else {
+            let local =
+                format!("local,id=fs{name},path={},security_model=passthrough,multidevs=remap", folder.display());
+            command.arg("-fsdev").arg(local);
+            command.arg("-device").arg(format!("virtio-9p-device,fsdev=fs{name},mount_tag={name}"));
+            continue;
+        };
         command.arg("-chardev").arg(format!("socket,id={name},path={}", socket.display()));
         let options = "queue-size=512,num-request-queues=1,queue_reset=off";
         command.arg("-device").arg(format!("vhost-user-fs-device,chardev={name},tag={name},{options}"));

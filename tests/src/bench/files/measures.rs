@@ -90,7 +90,7 @@ pub fn run(servers: &mut [Server], guest: &mut Worker, host: &mut Worker, rounds
             for (at, measure) in ALL.iter().enumerate().take(group.1).skip(group.0) {
                 let last = all[at].last_mut().context("a round")?;
                 last.runs = runs.iter().map(|runs| runs[at - group.0]).collect();
-                last.host = host.seconds(measure.word, &servers[0].socket.with_file_name("host"))?;
+                last.host = host.seconds(measure.word, &servers[0].folder.with_file_name("host"))?;
             }
         }
     }

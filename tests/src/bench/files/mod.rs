@@ -4,6 +4,7 @@
 //! ```text
 //!   guest: lighter-meter as PID 1 ── /lighter ───── vhost-user ── fs_vhost (our device and server)
 //!            │                    ├─ /virtiofsd ── vhost-user ── virtiofsd of QEMU
+//!            │                    ├─ /9p ───────── QEMU itself, if that is asked for
 //!   lines on the console          └─ /virtiofsd-rs ─ vhost-user ── virtiofsd in Rust, if there is one
 //!            │
 //!   here ────┴── lighter-meter on the host's own folder, for reference
@@ -33,6 +34,9 @@ pub struct Asked {
     /// Of files: list a folder of 100 000 entries, not 10 000.
     #[arg(long)]
     large: bool,
+    /// Of files: a 9p mount as well, for which a kernel with 9p is built at the first time.
+    #[arg(long = "with-9p")]
+    ninep: bool,
 }
 
 /// Runs the comparison and returns its figures. Needs root, for the device node of the guest's console and for virtiofsd.
@@ -40,12 +44,15 @@ pub fn run(rounds: u32, asked: &Asked) -> Result<Value> {
     packages::ensure(packages::FILES_BENCH)?;
     let (program, meter) = (products::fs_vhost()?, products::meter()?);
     // Of the image, only the kernel is wanted, which seldom changes: any is new enough.
-    let image = microvm::current_image(&image::cache()?).or_else(|_| image::ensure())?;
-    let kernel = image.join("vmlinux");
+    let kernel = if asked.ninep {
+        image::bench_kernel()?
+    } else {
+        microvm::current_image(&image::cache()?).or_else(|_| image::ensure())?.join("vmlinux")
+    };
     // Not in /tmp, which may be memory: beside what cargo builds is a disk.
     let dir = tempfile::Builder::new().prefix("lf").tempdir_in(products::target_dir()?)?;
     let rust = asked.virtiofsd.clone().or_else(servers::on_path);
-    let mut servers = servers::start(dir.path(), &program, rust.as_deref(), asked.large)?;
+    let mut servers = servers::start(dir.path(), &program, rust.as_deref(), asked.large, asked.ninep)?;
     let mut guest = guest::boot(dir.path(), &kernel, &meter, &servers)?;
     let mut host = guest::native(dir.path(), &meter, asked.large)?;
     let rounds = measures::run(&mut servers, &mut guest, &mut host, rounds)?;

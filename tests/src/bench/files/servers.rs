@@ -32,9 +32,11 @@ impl Drop for Held {
 pub struct Server {
     /// By which it is shown, and the tag under which the guest finds it.
     pub name: &'static str,
-    /// Where it listens.
-    pub socket: PathBuf,
-    child: Held,
+    /// The folder.
+    pub folder: PathBuf,
+    /// Where it listens, if it is a process of its own.
+    pub socket: Option<PathBuf>,
+    child: Option<Held>,
     /// Ours can be asked.
     counts: Option<(ChildStdin, BufReader<ChildStdout>)>,
     /// The rate that ours says a guest's time stamp counter has.
@@ -42,7 +44,7 @@ pub struct Server {
 }
 
 /// Ours first.
-pub fn start(dir: &Path, ours: &Path, rust: Option<&Path>, large: bool) -> Result<Vec<Server>> {
+pub fn start(dir: &Path, ours: &Path, rust: Option<&Path>, large: bool, ninep: bool) -> Result<Vec<Server>> {
     let mut all = vec![Server::start(dir, "lighter", large, |folder, socket| {
         let mut command = Command::new(ours);
         command.arg(folder).arg(socket);
@@ -61,6 +63,9 @@ pub fn start(dir: &Path, ours: &Path, rust: Option<&Path>, large: bool) -> Resul
             command
         })?),
         None => eprintln!("no virtiofsd in Rust on the PATH (cargo install virtiofsd), so it is left out"),
+    }
+    if ninep {
+        all.push(Server::of_qemu(dir, "9p", large)?);
     }
     // Nothing of this is to be written to the disk while something is measured.
     rustix::fs::sync();
@@ -92,13 +97,22 @@ impl Server {
             ensure!(Instant::now() < end && child.0.try_wait()?.is_none(), "{command:?} does not listen");
             std::thread::sleep(Duration::from_millis(10));
         }
-        let mut server = Self { name, socket, child, counts: pipes.filter(|_| name == "lighter"), khz: 0 };
+        let counts = pipes.filter(|_| name == "lighter");
+        let mut server = Self { name, folder, socket: Some(socket), child: Some(child), counts, khz: 0 };
         if let Some((_, said)) = &mut server.counts {
             let mut line = String::new();
             said.read_line(&mut line)?;
             server.khz = line.trim().strip_prefix("ready ").and_then(|khz| khz.parse().ok()).context("ready")?;
         }
         Ok(server)
+    }
+
+    /// A folder that QEMU itself serves.
+    fn of_qemu(dir: &Path, name: &'static str, large: bool) -> Result<Self> {
+        let folder = dir.join(name);
+        eprintln!("a tree for {name}");
+        tree::make(&folder, large)?;
+        Ok(Self { name, folder, socket: None, child: None, counts: None, khz: 0 })
     }
 
     /// How many requests came so far for which somebody waited, if it can tell: all but FORGET, RELEASE, INTERRUPT, RELEASEDIR and
@@ -114,9 +128,10 @@ impl Server {
         Ok(Some(waited.filter_map(|(_, count)| count.parse::<f64>().ok()).sum()))
     }
 
-    /// Processor time so far, of the process and the children in which virtiofsd does its work.
+    /// Processor time so far, of the process and the children in which virtiofsd does its work; not a number where that is QEMU,
+    /// which does all else besides.
     pub fn processor_seconds(&self) -> Result<f64> {
-        Ok(nanos_below(self.child.0.id())? as f64 / 1e9)
+        self.child.as_ref().map_or(Ok(f64::NAN), |child| Ok(nanos_below(child.0.id())? as f64 / 1e9))
     }
 }
 
