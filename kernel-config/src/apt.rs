@@ -128,7 +128,12 @@ impl Apt {
         let mut download = command::command("/usr/lib/apt/apt-helper");
         download.arg("-c").arg(&self.config).args(["-q", "download-file", &found.uri]).arg(&path);
         command::output(download.arg(format!("SHA256:{}", found.sha256)), CURE)?;
-        Ok(path)
+        let (sha256, _) = digest::of_file(&path).map_err(BuildError::io("read", &path))?;
+        if sha256 == found.sha256 {
+            return Ok(path);
+        }
+        let _ = fs::remove_file(&path);
+        Err(BuildError::WrongDownload { path })
     }
 
     /// Whether the download of `candidate` is there, by name and size; [`Apt::fetch`] compares the content.
@@ -290,7 +295,9 @@ mod tests {
     fn archive(at: &Path, release: &str) {
         const PACKAGES: &str = "Package: evil\nVersion: 1\nArchitecture: amd64\nFilename: evil.deb\nSize: 4\n\
              SHA256: 0000000000000000000000000000000000000000000000000000000000000000\n";
-        for suite in [RELEASE.to_owned(), format!("{RELEASE}-updates"), format!("{RELEASE}-security")] {
+        let others = [Archive::Backports, Archive::Next].map(|archive| archive.name().to_owned());
+        let own = [RELEASE.to_owned(), format!("{RELEASE}-updates"), format!("{RELEASE}-security")];
+        for suite in own.into_iter().chain(others) {
             let dists = at.join("dists").join(&suite);
             fs::create_dir_all(dists.join("main/binary-amd64")).unwrap();
             fs::write(dists.join("main/binary-amd64/Packages"), PACKAGES).unwrap();
@@ -310,12 +317,12 @@ mod tests {
 
     #[test]
     fn unsigned_archives_are_refused_although_the_host_trusts_everything() {
-        for release in ["Release", "InRelease"] {
+        let archives = [Archive::Release, Archive::Backports, Archive::Next];
+        for (release, which) in ["Release", "InRelease"].into_iter().flat_map(|r| archives.map(|which| (r, which))) {
             let dir = tempfile::tempdir().unwrap();
             archive(&dir.path().join("archive"), release);
             let mirror = format!("file://{}", dir.path().join("archive").display());
-            let apt =
-                Apt::with_mirrors(Archive::Release, &dir.path().join("apt"), "amd64", [&mirror, &mirror]).unwrap();
+            let apt = Apt::with_mirrors(which, &dir.path().join("apt"), "amd64", [&mirror, &mirror]).unwrap();
             let trusting = dir.path().join("trusting.conf");
             let everything = "Acquire::AllowInsecureRepositories \"true\";\n\
                  Acquire::AllowDowngradeToInsecureRepositories \"true\";\nAcquire::AllowWeakRepositories \"true\";\n\
@@ -328,8 +335,9 @@ mod tests {
             assert!(why.iter().any(|why| error.contains(why)), "{error}");
             let mut resolve = apt.command();
             resolve.env("APT_CONFIG", &trusting).args(["download", "--print-uris", "evil"]);
-            let found = command::output(&mut resolve, CURE);
-            assert!(found.is_err_and(|error| error.to_string().contains("evil")), "the index was taken");
+            let error = command::output(&mut resolve, CURE).expect_err("the index was taken").to_string();
+            // Nothing of the release that is preferred is known, or nothing of the package.
+            assert!(error.contains("APT::Default-Release") || error.contains("evil"), "{error}");
         }
     }
 }

@@ -48,8 +48,8 @@ impl Archive {
             Self::Release => "",
             // They are not taken unless they are preferred.
             Self::Backports => "APT::Default-Release \"trixie-backports\";\n",
-            // A mirror that is some weeks behind is no reason to leave a test out; its signature is checked all the same.
-            Self::Next => "Acquire::Check-Valid-Until \"false\";\n",
+            // Seconds: a mirror that is some weeks behind is no reason to leave a test out; its signature is checked all the same.
+            Self::Next => "Acquire::Min-ValidTime \"10368000\";\n",
         }
     }
 }

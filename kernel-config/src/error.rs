@@ -87,6 +87,18 @@ pub enum BuildError {
         /// The download.
         path: PathBuf,
     },
+    /// The archive has an older version than is needed.
+    #[error(
+        "{name} is wanted in version {least} at least, and the archive has {version}; LIGHTER_DEBIAN_MIRROR names another mirror"
+    )]
+    OldPackage {
+        /// The package.
+        name: String,
+        /// What there is.
+        version: String,
+        /// What is needed.
+        least: String,
+    },
     /// A fragment asked for an option that the kernel's configuration did not take.
     #[error("The kernel configuration did not take {}: an option they depend on is missing from the fragments", options.join(", "))]
     OptionsDropped {

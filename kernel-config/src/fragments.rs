@@ -68,8 +68,8 @@ mod tests {
 
     use super::*;
 
-    fn both() -> [Vec<Fragment>; 2] {
-        [of("x86_64"), of("aarch64")]
+    fn all() -> [Vec<Fragment>; 3] {
+        [of("x86_64"), of("aarch64"), of("x86_64").into_iter().chain([BENCH]).collect()]
     }
 
     #[test]
@@ -91,7 +91,7 @@ mod tests {
             "PCI",
             "KEXEC",
         ];
-        for fragments in both() {
+        for fragments in all() {
             let merged = merged(&fragments);
             for name in forbidden {
                 assert!(!merged.lines().any(|line| line.starts_with(&format!("CONFIG_{name}="))), "{name} is on");
@@ -111,7 +111,7 @@ mod tests {
 
     #[test]
     fn every_line_is_a_comment_or_an_option_and_none_is_said_twice() {
-        for fragments in both() {
+        for fragments in all() {
             let mut seen = HashMap::new();
             for (file, text) in &fragments {
                 for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {

@@ -1,5 +1,6 @@
-//! Programs from the guest's Debian release for the host's own use (test rigs), unpacked into the cache without being
-//! installed: the same private apt as the guest's packages, so any Debian or Ubuntu host gets the same versions. Called by xtask.
+//! Programs from Debian for the host's own use (test rigs), unpacked into the cache without being installed: by the same private
+//! apt as the guest's packages, so any Debian or Ubuntu host gets those of the guest's release, or where it is said of its
+//! backports or of the release after it. Called by xtask.
 
 use std::{
     fs,
@@ -7,7 +8,13 @@ use std::{
 };
 
 use crate::{
-    apt::Apt, architecture::Architecture, command, debian::Archive, digest, error::BuildError, hold,
+    apt::Apt,
+    architecture::Architecture,
+    command,
+    debian::{Archive, RELEASE},
+    digest,
+    error::BuildError,
+    hold,
     progress::PlainLines,
 };
 
@@ -41,19 +48,38 @@ pub fn all_unpacked(cache: &Path, packages: &[&str]) -> Result<Vec<PathBuf>, Bui
     Ok(targets)
 }
 
-/// A directory with the content of `package`, the newest that was made for that release later on, and of all that it depends
-/// on, its own C library too, in one tree.
+/// A directory with the content of `package` and of all that it depends on, its own C library too, in one tree.
 /// No package's script has run: a program in it is started by the dynamic loader in there, and told where its files are.
 pub fn whole(cache: &Path, package: &str) -> Result<PathBuf, BuildError> {
-    let target = tools(cache).join(format!("{package}-{}", Archive::Backports.name()));
-    unless(|| target.is_dir(), cache, Archive::Backports, |apt| unpack(&apt.fetch(&apt.closure(package)?)?, &target))?;
+    let target = tools(cache).join(format!("{package}-{RELEASE}"));
+    unless(|| target.is_dir(), cache, Archive::Release, |apt| unpack(&apt.fetch(&apt.closure(package)?)?, &target))?;
+    Ok(target)
+}
+
+/// The same of the newest version that was made for that release later on. An error if that is older than `least`.
+pub fn whole_since(cache: &Path, package: &str, least: &str) -> Result<PathBuf, BuildError> {
+    // A colon would end the folder's name in a list of paths.
+    let target = tools(cache).join(format!("{package}-{}", least.replace(':', "-")));
+    let make = |apt: &Apt| {
+        let found = apt.closure(package)?;
+        let version = found.iter().find(|candidate| candidate.package.name == package).map(|c| &c.package.version);
+        let version = version.ok_or_else(|| BuildError::NoPackage { name: package.to_owned() })?;
+        let compare = command::command("dpkg").args(["--compare-versions", version, "ge", least]).status();
+        if !compare.is_ok_and(|status| status.success()) {
+            let (name, version, least) = (package.to_owned(), version.clone(), least.to_owned());
+            return Err(BuildError::OldPackage { name, version, least });
+        }
+        unpack(&apt.fetch(&found)?, &target)
+    };
+    unless(|| target.is_dir(), cache, Archive::Backports, make)?;
     Ok(target)
 }
 
 /// A directory with the content of `packages` of the release after the guest's in one tree, called after `name` and them, and
 /// below `source/` what is in the file of `source`'s source package whose name ends so.
 pub fn of_next(cache: &Path, name: &str, packages: &[&str], source: (&str, &str)) -> Result<PathBuf, BuildError> {
-    let which = digest::of_bytes(packages.join(" ").as_bytes());
+    let inputs = [Archive::Next.name(), source.0, source.1, &packages.join(" ")];
+    let which = digest::of_bytes(inputs.join(" ").as_bytes());
     let target = tools(cache).join(format!("{name}-{}", &which[..8]));
     let make = |apt: &Apt| {
         let mut debs = apt.fetch(&apt.resolve(packages)?)?;
@@ -66,7 +92,11 @@ pub fn of_next(cache: &Path, name: &str, packages: &[&str], source: (&str, &str)
         unpack_with(&debs, &target, |tree| {
             let inside = tree.join("source");
             fs::create_dir_all(&inside).map_err(BuildError::io("create", &inside))?;
-            command::output(command::command("tar").arg("-C").arg(&inside).arg("-xf").arg(&source), CURE).map(drop)
+            command::output(
+                command::command("tar").arg("-C").arg(&inside).arg("--no-same-owner").arg("-xf").arg(&source),
+                CURE,
+            )
+            .map(drop)
         })
     };
     unless(|| target.is_dir(), cache, Archive::Next, make)?;

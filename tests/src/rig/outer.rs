@@ -162,9 +162,9 @@ impl Outer {
     }
 }
 
-/// Waits for QEMU's end, and says how it ended. QEMU's emulation of nested virtualisation can lose an interrupt, and then
-/// the machine stands still for ever, idle or busy with nothing, and with it every deadline in there: it is killed, as if it
-/// had ended by itself.
+/// Waits for QEMU's end, and says how it ended. Emulated nested virtualisation that loses an interrupt leaves a machine that
+/// stands still for ever, idle or busy with nothing, and with it every deadline in there: it is killed, as if it had ended by
+/// itself.
 fn watch(child: &mut Child, pulse: &Path, deadline: Duration) -> Result<String> {
     let end = Instant::now() + deadline;
     let (mut beats, mut since) = (0, Instant::now());

@@ -1,6 +1,6 @@
 //! Programs that the rigs need beside the products: the docker CLI, its buildx plugin, a static busybox and the kernel of the
-//! outer machine. What Debian's stable release of this host lacks comes from the release that the guest is made of, unpacked
-//! into the cache without being installed.
+//! outer machine with its QEMU. What Debian's stable release of this host lacks comes from the release that the guest is made of or
+//! from its backports, unpacked into the cache without being installed.
 
 use std::path::{Path, PathBuf};
 
@@ -88,7 +88,10 @@ pub fn outer_kernel(cache: &Path) -> Result<PathBuf> {
     Ok(lighter_image::tools::unpacked(cache, "linux-image-amd64")?)
 }
 
+/// Older ones lose interrupts, see [`super::outer`].
+const OUTER_QEMU: &str = "1:10.2";
+
 /// The outer machine's QEMU, with all that it needs in one tree.
 pub fn outer_qemu(cache: &Path) -> Result<PathBuf> {
-    Ok(lighter_image::tools::whole(cache, "qemu-system-x86")?)
+    Ok(lighter_image::tools::whole_since(cache, "qemu-system-x86", OUTER_QEMU)?)
 }

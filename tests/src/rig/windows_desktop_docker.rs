@@ -5,6 +5,7 @@ use std::fs;
 use std::io::{Cursor, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpStream};
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
@@ -13,6 +14,8 @@ use super::wine::Wine;
 use crate::process::Run;
 
 const IMAGE: &str = "bb:latest";
+/// What a connection's answer may take.
+const ANSWER: Duration = Duration::from_secs(120);
 
 struct Cli<'a> {
     wine: &'a Wine,
@@ -98,10 +101,11 @@ fn run_port(cli: &Cli<'_>) -> Result<()> {
     let port = told.lines().find_map(|line| line.rsplit(':').next()?.trim().parse().ok());
     let port: u16 = port.with_context(|| format!("docker port says {told}"))?;
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).context("connect")?;
+    stream.set_read_timeout(Some(ANSWER))?;
     stream.write_all(b"through a port")?;
     stream.shutdown(Shutdown::Write)?;
     let mut came = String::new();
-    stream.read_to_string(&mut came)?;
+    stream.read_to_string(&mut came).context("what comes back, and its end")?;
     ensure!(came == "through a port", "back came {came}");
     let said = cli.run(["exec", "served", "sh", "-c", "echo in there > /said; cat /said"]).ok()?.text();
     ensure!(said == "in there", "exec says {said}");

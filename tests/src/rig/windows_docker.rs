@@ -97,13 +97,15 @@ const IMPORT: &str = "github.com/docker/cli";
 
 /// `docker.exe`, made unless it is there.
 pub fn built(cache: &Path) -> Result<PathBuf> {
-    let place = target_dir()?.join("windows-docker");
+    let tree = lighter_image::tools::of_next(cache, "docker-cli-for-windows", PACKAGES, SOURCE);
+    let tree = tree.context("docker.exe is made of the packages that tests/src/rig/windows_docker.rs names")?;
+    // One for each set of sources.
+    let place = target_dir()?.join("windows-docker").join(tree.file_name().unwrap_or_default());
     let program = place.join("docker.exe");
     if program.is_file() {
         return Ok(program);
     }
     println!("windows: building docker.exe from Debian's sources");
-    let tree = lighter_image::tools::of_next(cache, "docker-cli-for-windows", PACKAGES, SOURCE)?;
     let libraries = tree.join("usr/share/gocode");
     let own = place.join("src").join(IMPORT);
     drop(fs::remove_dir_all(&own));
@@ -119,7 +121,12 @@ pub fn built(cache: &Path) -> Result<PathBuf> {
     let build = build.args([format!("{IMPORT}/cmd/docker")]).dir(&place).within(COMPILING);
     let build = build.env("GOROOT", &root).env("GOPATH", path).env("GOCACHE", place.join("cache"));
     let build = build.env("GO111MODULE", "off").env("GOTOOLCHAIN", "local").env("GOFLAGS", "").env("GOENV", "off");
-    build.env("GOOS", "windows").env("GOARCH", "amd64").env("CGO_ENABLED", "0").ok().context("docker.exe")?;
+    build
+        .env("GOOS", "windows")
+        .env("GOARCH", "amd64")
+        .env("CGO_ENABLED", "0")
+        .ok()
+        .context("docker.exe: if a package is missing, tests/src/rig/windows_docker.rs is to name it")?;
     fs::rename(&fresh, &program)?;
     Ok(program)
 }

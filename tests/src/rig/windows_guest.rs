@@ -31,7 +31,7 @@ pub struct Asked {
     #[arg(long)]
     busybox: PathBuf,
     #[command(flatten)]
-    desktop: windows_desktop::Paths,
+    desktop: Option<windows_desktop::Paths>,
     /// Scenes.
     scenes: Vec<String>,
 }
@@ -75,7 +75,9 @@ fn run(wine: &Wine, mut left: Vec<&str>) -> Result<()> {
     let (boot, image) = (crate::products::windows_boot()?, crate::image::ensure()?);
     let paths = [("prefix", wine.prefix()), ("boot", &boot), ("kernel", &image.join("vmlinux")), ("busybox", busybox)];
     let flags: String = paths.map(|(flag, path)| format!(" --{flag} {}", path.display())).concat();
-    let flags = flags + &windows_desktop::Paths::built(&image)?.flags();
+    // Minutes to build, for one scene.
+    let desktop = left.contains(&windows_desktop::NAME).then(|| windows_desktop::Paths::built(&image)).transpose()?;
+    let flags = flags + &desktop.map(|paths| paths.flags()).unwrap_or_default();
     let program = crate::products::this_program()?;
     for life in 1..=LIVES {
         let command = format!("{} inside-windows{flags} {}", program.display(), left.join(" "));
@@ -104,8 +106,8 @@ pub fn inside(asked: &Asked) -> Result<()> {
     let wine = Wine::over(&asked.prefix, &dir.join("prefix"))?;
     let initramfs = guest::initramfs(dir, &asked.busybox)?;
     let mut failed = Vec::new();
-    if asked.scenes.iter().any(|name| name == windows_desktop::NAME) {
-        match windows_desktop::play(&asked.desktop, &wine, &dir.join("desktop"), &asked.busybox) {
+    if let Some(paths) = &asked.desktop {
+        match windows_desktop::play(paths, &wine, &dir.join("desktop"), &asked.busybox) {
             Ok(()) => println!("{}", passed(windows_desktop::NAME)),
             Err(error) => {
                 println!("windows: boot: {} FAILED: {error:#}", windows_desktop::NAME);

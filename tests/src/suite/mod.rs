@@ -1,6 +1,5 @@
 //! What `cargo xtask test` runs, by name: first the quick suites, one after the other, while what the rigs run is made; then the
-//! guest rigs in two lanes at the same time, of which neither waits long for the other at the end. Guests of both share nothing
-//! but the image.
+//! guest rigs in two lanes at the same time, which take about as long as each other. Their guests share nothing but the image.
 
 mod check;
 mod clients;
@@ -22,9 +21,9 @@ use anyhow::{Result, anyhow, bail, ensure};
 enum Lane {
     /// Before the rigs, alone.
     Before,
-    /// Among the rigs that docker clients of this host use, one after the other.
-    Clients,
-    /// Beside them: rigs in a machine or a network of their own.
+    /// Among the rigs on this host as it is, one after the other.
+    Host,
+    /// Beside them: rigs in a machine or a network of their own, one after the other.
     Apart,
 }
 
@@ -70,14 +69,14 @@ const SUITES: &[Suite] = &[
     Suite {
         name: "software",
         about: "docker CLI against a guest under the software engine",
-        lane: Lane::Clients,
+        lane: Lane::Host,
         asked: false,
         run: rigs::software,
     },
     Suite {
         name: "clients",
         about: "compose, buildx, SDKs, Testcontainers and a registry against a guest under the software engine",
-        lane: Lane::Clients,
+        lane: Lane::Host,
         asked: false,
         run: clients::run,
     },
@@ -112,7 +111,7 @@ pub fn run(words: &[String]) -> Result<()> {
         let asked = |suite: &&Suite| unnamed(suite) || words.iter().any(|word| word == suite.name);
         SUITES.iter().filter(|suite| suite.lane == lane).filter(asked).collect()
     };
-    let (clients, apart) = (wanted(Lane::Clients), wanted(Lane::Apart));
+    let (clients, apart) = (wanted(Lane::Host), wanted(Lane::Apart));
     let mut failed = thread::scope(|scope| {
         // What the rigs run is the longest thing to make, and the quick suites leave processors idle. Made before the lanes
         // part: both need it, and only one may be making it.

@@ -28,7 +28,7 @@ const CHECKS: &[Check] = &[
     ("errors_are_the_engines_own", errors_are_the_engines_own),
     ("exec_i_echoes_three_megabytes_and_ends", exec_i_echoes),
     ("run_i_echoes_three_megabytes_and_ends", run_i_echoes),
-    ("run_i_without_input_ends_at_once", run_i_without_input),
+    ("run_i_without_input_ends", run_i_without_input),
     ("load_sends_twenty_megabytes", load),
 ];
 

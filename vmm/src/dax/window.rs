@@ -170,6 +170,8 @@ impl Window {
     /// guest write behind the ends of files. Says whether it may get on by that.
     pub fn mend(self: &Arc<Self>) -> bool {
         let mut state = self.lock();
+        // Before any file is asked how long it is: who is about to tell the guest of one that has grown since waits for us then.
+        self.short.store(true, Ordering::Release);
         let mended = self.look(&mut state.table) || self.let_write(&mut state.table);
         if self.short.load(Ordering::Acquire) && !state.tended {
             state.tended = tend(Arc::downgrade(self));

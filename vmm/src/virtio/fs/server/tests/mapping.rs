@@ -99,3 +99,26 @@ fn d2_what_is_mapped_is_what_was_asked_for_and_never_more_than_the_share_allows(
     assert!(pages.lock().unwrap().iter().all(|page| *page == Page::Nothing));
     assert_eq!(window.mappings(), 0);
 }
+
+#[test]
+fn d2_who_learns_by_another_name_that_a_cut_file_is_long_again_sees_it() {
+    let world = world();
+    let (window, pages) = noted();
+    world.server.use_window(Arc::clone(&window));
+    greet(&world);
+    let large = vec![1; RANGE as usize];
+    fs::write(world.path("large"), &large).unwrap();
+    let [file, other] = ["rw", "ro"].map(|share| world.look_up(world.look_up(ROOT, share), "large"));
+    if matches!(world.ask(file, &set_up(0, RANGE, 0, false)), Answer::Error(Errno::NODEV)) {
+        return;
+    }
+    let shown = || pages.lock().unwrap()[511];
+    let whole = Page::File { node: file, offset: RANGE - crate::dax::PAGE, writable: false };
+    assert_eq!(shown(), whole);
+    fs::File::options().write(true).open(world.path("large")).unwrap().set_len(1).unwrap();
+    assert!(window.mend());
+    assert_eq!(shown(), Page::Zero);
+    fs::write(world.path("large"), &large).unwrap();
+    assert!(matches!(world.ask(other, &Operation::GetAttr { handle: None }), Answer::Payload(_)));
+    assert_eq!(shown(), whole);
+}
