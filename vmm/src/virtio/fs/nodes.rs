@@ -17,7 +17,10 @@ use super::host::{Identity, Kind};
 use super::name::Name;
 use super::shares::Share;
 
+mod places;
 mod reported;
+
+use places::Places;
 
 /// The node id of the file system's root (`FUSE_ROOT_ID`): the folder of shares, which is on no host.
 pub const ROOT: u64 = 1;
@@ -27,6 +30,8 @@ pub struct Nodes<N> {
     known: HashMap<u64, Node<N>>,
     /// By share, too: one object in two of them is two nodes, one of which may be read only.
     by_identity: HashMap<(u64, Identity), u64>,
+    /// Of all that are known.
+    places: Places,
     /// Ids of held nodes that may be given up, those found longest ago first. Some may be held no more.
     held: VecDeque<u64>,
     holding: usize,
@@ -93,6 +98,7 @@ impl<N> Nodes<N> {
         Self {
             known: HashMap::new(),
             by_identity: HashMap::new(),
+            places: Places::default(),
             held: VecDeque::new(),
             holding: 0,
             pinned: 0,
@@ -140,6 +146,7 @@ impl<N> Nodes<N> {
             children: 0,
             held: Held::No,
         };
+        self.places.add(parent, &node.name, id);
         self.known.insert(id, node);
         self.by_identity.insert((share.id(), identity), id);
         self.adopt(parent);
@@ -251,10 +258,12 @@ impl<N> Nodes<N> {
         }
         let Some(node) = self.known.get_mut(&id) else { return };
         node.named = true;
-        if *node.name != *name.bytes() {
+        let before = std::mem::replace(&mut node.parent, parent);
+        if before != parent || *node.name != *name.bytes() {
+            self.places.remove(before, &node.name, id);
+            self.places.add(parent, name.bytes(), id);
             node.name = name.bytes().into();
         }
-        let before = std::mem::replace(&mut node.parent, parent);
         if before != parent {
             self.adopt(parent);
             self.orphan(before);
@@ -286,6 +295,7 @@ impl<N> Nodes<N> {
                 self.lost_folders.push(at);
             }
             self.by_identity.remove(&(node.share.id(), node.identity));
+            self.places.remove(node.parent, &node.name, at);
             self.holding -= usize::from(!matches!(node.held, Held::No));
             self.pinned -= usize::from(matches!(node.held, Held::Pinned(_)));
             at = node.parent;

@@ -210,11 +210,12 @@ proptest! {
             let held = nodes.known.values().filter(|node| !matches!(node.held, Held::No)).count();
             let pinned = nodes.known.values().filter(|node| matches!(node.held, Held::Pinned(_))).count();
             prop_assert_eq!((nodes.holding, nodes.pinned), (held, pinned));
-            prop_assert_eq!(nodes.known.len(), nodes.by_identity.len());
+            prop_assert_eq!((nodes.known.len(), nodes.known.len()), (nodes.by_identity.len(), nodes.places.len()));
             prop_assert!(held <= 16 + pinned);
             for (id, node) in &nodes.known {
                 let children = nodes.known.values().filter(|child| child.parent == *id).count() as u64;
                 prop_assert_eq!(node.children, children);
+                prop_assert!(nodes.places.at(node.parent, &node.name).any(|other| other == *id));
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Nodes, ROOT};
+use super::{Node, Nodes, ROOT};
 use crate::virtio::fs::host::{Identity, Kind};
 use crate::virtio::fs::name::Name;
 use crate::virtio::fs::shares::Share;
@@ -35,7 +35,7 @@ impl<N> Nodes<N> {
         Some(id)
     }
 
-    /// What the guest knows by this name. Looks at all: for what happens seldom.
+    /// What the guest knows by this name.
     pub fn child(&self, folder: u64, name: &[u8]) -> Option<(u64, Kind)> {
         self.child_but(folder, name, [None, None])
     }
@@ -43,10 +43,14 @@ impl<N> Nodes<N> {
     /// The same, but for these. What was replaced keeps its name here as long as somebody has it open: meant is what has the name
     /// now, or else what had it last.
     pub fn child_but(&self, folder: u64, name: &[u8], others: [Option<u64>; 2]) -> Option<(u64, Kind)> {
-        let all = self.known.iter().filter(|(_, node)| node.parent == folder && *node.name == *name);
-        let (id, node) =
-            all.filter(|(id, _)| !others.contains(&Some(**id))).max_by_key(|(id, node)| (node.named, **id))?;
-        Some((*id, node.kind))
+        let all = self.at(folder, name).filter(|(id, _)| !others.contains(&Some(*id)));
+        let (id, node) = all.max_by_key(|(id, node)| (node.named, *id))?;
+        Some((id, node.kind))
+    }
+
+    fn at(&self, folder: u64, name: &[u8]) -> impl Iterator<Item = (u64, &Node<N>)> {
+        let all = self.places.at(folder, name).filter_map(|id| Some((id, self.known.get(&id)?)));
+        all.filter(move |(_, node)| node.parent == folder && *node.name == *name)
     }
 
     /// The same, and the guest is told of it once more.
@@ -119,8 +123,11 @@ impl<N> Nodes<N> {
     /// Somebody on the host took this name away, or gave it to something else: what the guest knew by it, if it did.
     pub fn lost_name(&mut self, folder: u64, name: &[u8]) -> Option<Kind> {
         let lost = self.child(folder, name)?.1;
-        for node in self.known.values_mut().filter(|node| node.parent == folder && *node.name == *name) {
-            node.named = false;
+        let all: Vec<u64> = self.at(folder, name).map(|(id, _)| id).collect();
+        for id in all {
+            if let Some(node) = self.known.get_mut(&id) {
+                node.named = false;
+            }
         }
         Some(lost)
     }
