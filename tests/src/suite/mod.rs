@@ -21,10 +21,10 @@ use anyhow::{Result, anyhow, bail, ensure};
 enum Lane {
     /// Before the rigs, alone.
     Before,
-    /// Among the rigs on this host as it is, one after the other.
-    Host,
-    /// Beside them: rigs in a machine or a network of their own, one after the other.
-    Apart,
+    /// Among the rigs, one after the other.
+    One,
+    /// Beside those, one after the other.
+    Other,
 }
 
 /// A part of the test run.
@@ -69,30 +69,30 @@ const SUITES: &[Suite] = &[
     Suite {
         name: "software",
         about: "docker CLI against a guest under the software engine",
-        lane: Lane::Host,
+        lane: Lane::One,
         asked: false,
         run: rigs::software,
     },
     Suite {
-        name: "clients",
-        about: "compose, buildx, SDKs, Testcontainers and a registry against a guest under the software engine",
-        lane: Lane::Host,
+        name: "network",
+        about: "containers in a made-up world, in a network namespace (root only)",
+        lane: Lane::One,
         asked: false,
-        run: clients::run,
+        run: rigs::network,
     },
     Suite {
         name: "kvm",
         about: "docker CLI against a guest under KVM, inside an emulated machine",
-        lane: Lane::Apart,
+        lane: Lane::Other,
         asked: false,
         run: rigs::kvm,
     },
     Suite {
-        name: "network",
-        about: "containers in a made-up world, in a network namespace (root only)",
-        lane: Lane::Apart,
+        name: "clients",
+        about: "compose, buildx, SDKs, Testcontainers and a registry against a guest under the software engine",
+        lane: Lane::Other,
         asked: false,
-        run: rigs::network,
+        run: clients::run,
     },
 ];
 
@@ -111,11 +111,11 @@ pub fn run(words: &[String]) -> Result<()> {
         let asked = |suite: &&Suite| unnamed(suite) || words.iter().any(|word| word == suite.name);
         SUITES.iter().filter(|suite| suite.lane == lane).filter(asked).collect()
     };
-    let (clients, apart) = (wanted(Lane::Host), wanted(Lane::Apart));
+    let (one, other) = (wanted(Lane::One), wanted(Lane::Other));
     let mut failed = thread::scope(|scope| {
         // What the rigs run is the longest thing to make, and the quick suites leave processors idle. Made before the lanes
         // part: both need it, and only one may be making it.
-        let made = (!clients.is_empty() || !apart.is_empty()).then(|| scope.spawn(rigs::prepare));
+        let made = (!one.is_empty() || !other.is_empty()).then(|| scope.spawn(rigs::prepare));
         let failed = run_lane(&wanted(Lane::Before), &cases);
         match made.map(|made| made.join()) {
             None | Some(Ok(Ok(()))) => Ok(failed),
@@ -124,9 +124,9 @@ pub fn run(words: &[String]) -> Result<()> {
         }
     })?;
     let rigs = thread::scope(|scope| {
-        let beside = scope.spawn(|| run_lane(&apart, &cases));
-        let mut failed = run_lane(&clients, &cases);
-        failed.extend(beside.join().map_err(|_| anyhow!("the rigs apart panicked"))?);
+        let beside = scope.spawn(|| run_lane(&other, &cases));
+        let mut failed = run_lane(&one, &cases);
+        failed.extend(beside.join().map_err(|_| anyhow!("the other lane panicked"))?);
         anyhow::Ok(failed)
     });
     failed.extend(rigs?);
