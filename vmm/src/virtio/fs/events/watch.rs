@@ -26,6 +26,9 @@ use crate::virtio::fs::watching::{Begun, News, Seen, Sight, Watching};
 const WAITING: usize = 4096;
 /// How long the second half of a renaming is waited for.
 const HALVES: Duration = Duration::from_millis(10);
+/// How long to let reports come together where all that came was the guest's own doing: it does much in a row, such as writing a
+/// file in pieces, and waking up for each costs more than the write. Much less than for how long an act counts as its own.
+const TOGETHER: Duration = Duration::from_millis(5);
 /// Folders watched at once. Of further ones the guest learns when it looks.
 const MOST: usize = 16_384;
 
@@ -235,7 +238,10 @@ fn read_on<H: HostFs>(server: &Weak<Server<H>>, watch: &Watch<H::Node>, happened
         }
         let Some(server) = server.upgrade().filter(|_| !watch.over.load(Ordering::Acquire)) else { return };
         let doubted = watch.doubts.due(now).into_iter().flat_map(|(at, doubt)| not_there(&server, watch, at, doubt));
-        for happening in others(&server, watch, seen, &mut moved).into_iter().chain(doubted) {
+        let reported = !seen.is_empty();
+        let others = others(&server, watch, seen, &mut moved);
+        let only_own = reported && others.is_empty() && moved.is_none();
+        for happening in others.into_iter().chain(doubted) {
             if happened.is_closed() {
                 return;
             }
@@ -246,6 +252,10 @@ fn read_on<H: HostFs>(server: &Weak<Server<H>>, watch: &Watch<H::Node>, happened
                     tracing::warn!(lost, "The guest does not keep up with changes of its folders: events are lost");
                 }
             }
+        }
+        drop(server);
+        if only_own {
+            thread::sleep(TOGETHER);
         }
     }
 }
@@ -301,6 +311,9 @@ fn others<H: HostFs>(
                     happenings.push(Happening::Made(at, kind));
                 }
             },
+            // A container that writes in many small pieces is reported for each, and the host need not be asked what is there: had
+            // somebody put something else in its place, that has its own report.
+            Sight::Content | Sight::Attributes if server.is_own(watch, &at, sight) => {}
             Sight::Content | Sight::Attributes => {
                 // What is there no more has its own report.
                 let theirs =
@@ -326,6 +339,12 @@ impl<H: HostFs> Server<H> {
     /// Holds a folder that is to be watched.
     fn held(&self, folder: u64) -> Result<Arc<H::Node>, Errno> {
         self.hold(folder)
+    }
+
+    /// Whether the guest itself has just done this to what it knows by that name.
+    fn is_own(&self, watch: &Watch<H::Node>, at: &At, sight: Sight) -> bool {
+        let known = self.nodes().child(at.folder, &at.name);
+        known.is_some_and(|(node, _)| watch.own.is_node(node, sight))
     }
 
     /// What is there now; and the guest's node for it, if it knows one.
