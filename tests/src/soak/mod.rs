@@ -29,6 +29,8 @@ const LEFT_KIB: u64 = 256;
 /// Requests with a connection each, and what all of them together may leave: ten bytes each would be too much.
 const REQUESTS: usize = 100_000;
 const REQUESTS_KIB: u64 = 1024;
+/// How long memory that falls no further has not fallen: the daemon gives it back seconds after its last use.
+const STILL: Duration = Duration::from_secs(10);
 /// How long the daemon may take to give memory back.
 const REST: Duration = Duration::from_secs(60);
 /// A load that has not ended so long after its time hangs.
@@ -74,7 +76,7 @@ pub fn run(plan: &Plan) -> Result<()> {
     faults::x2_engine_and_daemon_stand_still_under_load(&rig, Duration::ZERO)?;
     faults::x1_streams_of_a_killed_engine_end_and_new_calls_work_when_it_is_back(&mut rig)?;
     rig.settle(fresh)?;
-    let before = at_rest(&rig, REST_KIB)?;
+    let before = lowest(&rig)?;
     let descriptors = rig.descriptors()?;
     println!("   before: {before} KiB private, {descriptors} descriptors");
     let (report, peak) = watched(&rig, || thousand(&rig, plan.time))?;
@@ -144,6 +146,19 @@ fn requests(rig: &Rig, descriptors: usize) -> Result<()> {
     let moved = at_rest(rig, before + REQUESTS_KIB)?.saturating_sub(before);
     println!("   {REQUESTS} requests in {} s left {moved} KiB private, no descriptor", started.elapsed().as_secs());
     Ok(())
+}
+
+/// The daemon's private memory once it falls no further.
+fn lowest(rig: &Rig) -> Result<u64> {
+    let (mut least, mut since) = (at_rest(rig, REST_KIB)?, Instant::now());
+    while since.elapsed() < STILL {
+        std::thread::sleep(Duration::from_millis(200));
+        let kib = rig.private_kib()?;
+        if kib < least {
+            (least, since) = (kib, Instant::now());
+        }
+    }
+    Ok(least)
 }
 
 /// The daemon's private memory once it is at most `limit`: freed memory goes back some seconds after the clients.
