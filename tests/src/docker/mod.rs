@@ -100,12 +100,8 @@ impl Session {
 
     /// Starts lighter with this session's engine.
     pub fn start(&self) -> Result<()> {
-        self.start_with(self.cpus)
-    }
-
-    /// The same with so many processors.
-    pub fn start_with(&self, cpus: &str) -> Result<()> {
-        let run = self.lighter(["start", "--engine", self.engine, "--cpus", cpus, "--memory", "2", "--disk", "20"]);
+        let run =
+            self.lighter(["start", "--engine", self.engine, "--cpus", self.cpus, "--memory", "2", "--disk", "20"]);
         run.within(self.seconds(180)).ok().map(drop)
     }
 

@@ -54,7 +54,6 @@ const ASKED: &[&str] = &[
     "full_host_makes_writes_wait_and_loses_none",
     "logs_tail_and_timestamps",
     "networks_connect_containers_by_name",
-    "processors_are_as_many_as_were_asked_for",
     "ps_filters_and_inspect",
     "quit_takes_the_socket_and_start_brings_it_back",
     "run_carries_100_mb_out_byte_exact",
