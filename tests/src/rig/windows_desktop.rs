@@ -26,20 +26,20 @@ const CLIENTS: [(&str, &[&str]); 2] =
 /// Where the daemon listens for the profile `default`.
 const DOCKER_HOST: &str = "npipe:////./pipe/lighter_default";
 
-/// Paths of what the inner half runs.
+/// Paths of what the inner half runs. All of them, or none where the scene is not played.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Paths {
     /// `docker.exe`.
-    #[arg(long)]
+    #[arg(long, required = false)]
     docker: PathBuf,
     /// `lighter.exe`.
-    #[arg(long)]
+    #[arg(long, required = false)]
     lighter: PathBuf,
     /// The folder of guest images, as the cache has it.
-    #[arg(long)]
+    #[arg(long, required = false)]
     images: PathBuf,
     /// The folder with the clients.
-    #[arg(long)]
+    #[arg(long, required = false)]
     clients: PathBuf,
 }
 
