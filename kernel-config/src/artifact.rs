@@ -1,7 +1,6 @@
-//! Results of long steps, kept by the hash of all that went into them: `builds/kernel-KEY/`, `builds/root-KEY/` and,
-//! for benches, `builds/bench-kernel-KEY/`. A result
-//! is made in a directory of its own and renamed when it is whole, so an interrupted build leaves nothing that the next one
-//! could take for finished. Called by the builder, which holds the lock on the cache.
+//! Results of long steps, kept by the hash of all that went into them: `builds/kernel-KEY/`, `builds/root-KEY/` and, for benches,
+//! `builds/bench-kernel-KEY/`. A result is made in a directory of its own and renamed when it is whole, so an interrupted build
+//! leaves nothing that the next one could take for finished. Called by the builder, which holds the lock on the cache.
 
 use std::{
     fs,

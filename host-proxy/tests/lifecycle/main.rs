@@ -15,6 +15,7 @@ mod autostart;
 mod cases;
 mod guest;
 mod lab;
+mod leftovers;
 mod limits;
 mod output;
 mod places;
@@ -65,6 +66,7 @@ fn all() -> impl Iterator<Item = &'static (&'static str, fn())> {
         output::ALL,
         verbs::ALL,
         wake::ALL,
+        leftovers::ALL,
         autostart::ALL,
         strangers::ALL,
         world::ALL,

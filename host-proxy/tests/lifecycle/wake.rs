@@ -1,28 +1,21 @@
 //! What must hold of a daemon that is asleep and of the calls that wake it: who gets which answer, how many machines there
-//! are, and that nothing is left.
+//! are. What stays behind of it is in `leftovers`.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixListener;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
-use std::time::Instant;
 
-use lighter::daemon::{Begin, Daemon};
-use lighter::home::{Home, ProfileName};
-use lighter::sys::endpoint::Inherited;
-
-use crate::guest::StandIn;
 use crate::lab::{Lab, docker_is_here, end, eventually};
 
-const LIST: &str = "/v1.45/containers/json";
+pub const LIST: &str = "/v1.45/containers/json";
 
 /// The stand-in's dockerd knows no containers, which only a running one says.
-fn served(answer: &str) -> bool {
+pub fn served(answer: &str) -> bool {
     answer.starts_with("HTTP/1.1 404") && answer.contains("page not found")
 }
 
-fn stopped(lab: &Lab) -> bool {
+pub fn stopped(lab: &Lab) -> bool {
     lab.status()["state"] == "stopped"
 }
 
@@ -246,78 +239,6 @@ cases! {
         lab.assert_clean();
     }
 
-    fn x3_signals_and_kill_9_of_a_sleeping_daemon_leave_nothing_that_blocks_the_next_start() {
-        let lab = Lab::new();
-        for signal in ["-TERM", "-INT", "-HUP", "-KILL"] {
-            lab.ok(&["start", "--asleep"]);
-            lab.signal(signal);
-            eventually("it has gone", || lab.processes().is_empty());
-            if signal != "-KILL" {
-                lab.assert_clean();
-            }
-        }
-        assert!(lab.profile().join("docker.sock").exists(), "a stale socket is what this is about");
-        lab.ok(&["start"]);
-        lab.ok(&["stop"]);
-        assert!(served(&lab.ask("GET", LIST)));
-        // Ctrl-C takes back what the start did, and no more.
-        lab.ok(&["stop"]);
-        lab.mode("silent");
-        let start = lab.spawn(&["start"]);
-        eventually("it is starting", || lab.status()["state"] == "starting" && lab.machines() == 3);
-        assert!(Command::new("kill").args(["-INT", &start.id().to_string()]).status().unwrap().success());
-        assert_eq!(end(start).code, Some(130));
-        assert!(stopped(&lab), "the endpoint was there before");
-        lab.ok(&["delete", "--force"]);
-        assert!(!lab.profile().exists() && lab.processes().is_empty());
-    }
-
-    fn g17_a_hundred_wakes_and_stops_leave_no_descriptor_and_no_memory() {
-        let lab = Lab::new();
-        let cycle = || {
-            assert!(served(&lab.ask("GET", LIST)));
-            lab.ok(&["stop"]);
-        };
-        lab.ok(&["start", "--asleep"]);
-        let pid = lab.status()["pid"].to_string();
-        let descriptors = || std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
-        (0..3).for_each(|_| cycle());
-        let open = descriptors();
-        // What each wake left behind would grow in every round; a thread or an arena of the allocator more comes once.
-        let mut grown: Vec<u64> = (0..4)
-            .map(|_| {
-                let private = private_kib(&pid);
-                (0..25).for_each(|_| cycle());
-                private_kib(&pid).saturating_sub(private)
-            })
-            .collect();
-        // Who asked last may not have been forgotten yet, now or when they were counted; a hundred leaks would be more than that.
-        eventually("every connection is closed", || descriptors() <= open);
-        grown.sort_unstable();
-        assert!(grown[1] < 256 && grown.iter().sum::<u64>() < 4096, "in each 25 wakes, {grown:?} KiB more");
-        assert_eq!((lab.machines(), lab.status()["pid"].to_string()), (103, pid.clone()));
-        lab.ok(&["stop", "--quit"]);
-        lab.assert_clean();
-    }
-
-    fn g17_a_sleeping_daemon_that_nobody_can_find_any_more_ends() {
-        let take_directory = |profile: &std::path::Path| std::fs::remove_dir_all(profile);
-        let take_socket = |profile: &std::path::Path| std::fs::remove_file(profile.join("docker.sock"));
-        for take in [take_directory as fn(&std::path::Path) -> std::io::Result<()>, take_socket] {
-            let lab = Lab::new();
-            // Its clock goes as fast as nothing else happens.
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
-            runtime.block_on(async {
-                let profile = Home::at(lab.home()).unwrap().profile(ProfileName::new("default").unwrap());
-                let listen = Daemon::listen(profile, Begin::Asleep, &mut Inherited::default(), Instant::now());
-                let life = tokio::spawn(listen.unwrap().run(Arc::new(StandIn(lab.image("")))));
-                take(&lab.profile()).unwrap();
-                life.await.unwrap().unwrap();
-            });
-            assert!(lab.files().iter().all(|name| !name.contains("sock") && !name.contains("lock")), "{:?}", lab.files());
-        }
-    }
-
     fn a_service_managers_sockets_are_used_and_stay_its_own() {
         let lab = Lab::new();
         std::fs::create_dir_all(lab.profile()).unwrap();
@@ -390,13 +311,4 @@ cases! {
         assert!(String::from_utf8_lossy(&docker(&["ps"]).stderr).contains("page not found"));
         assert_eq!(lab.machines(), 2);
     }
-}
-
-/// KiB that a process has for itself.
-fn private_kib(pid: &str) -> u64 {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
-    // Not what is private, clean or dirty: pages of the program's file are so by whether another test runs it meanwhile, and
-    // by whether it has just been linked.
-    let line = text.lines().find(|line| line.starts_with("Anonymous:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }

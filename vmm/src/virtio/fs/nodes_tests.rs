@@ -210,7 +210,7 @@ proptest! {
             let held = nodes.known.values().filter(|node| !matches!(node.held, Held::No)).count();
             let pinned = nodes.known.values().filter(|node| matches!(node.held, Held::Pinned(_))).count();
             prop_assert_eq!((nodes.holding, nodes.pinned), (held, pinned));
-            prop_assert_eq!((nodes.known.len(), nodes.known.len()), (nodes.by_identity.len(), nodes.places.len()));
+            prop_assert_eq!([nodes.by_identity.len(), nodes.places.len()], [nodes.known.len(); 2]);
             prop_assert!(held <= 16 + pinned);
             for (id, node) in &nodes.known {
                 let children = nodes.known.values().filter(|child| child.parent == *id).count() as u64;
