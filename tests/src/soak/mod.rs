@@ -89,6 +89,9 @@ pub fn run(plan: &Plan) -> Result<()> {
     println!("   peak {peak} KiB private; after it {after} KiB, {} descriptors", rig.descriptors()?);
     faults::x2_engine_and_daemon_stand_still_under_load(&rig, plan.pause)?;
     faults::x1_streams_of_a_killed_engine_end_and_new_calls_work_when_it_is_back(&mut rig)?;
+    // As before it counted.
+    thousand(&rig, Duration::from_secs(5))?;
+    rig.settle(descriptors)?;
     let after = at_rest(&rig, returned(before))?;
     println!("   after the faults {after} KiB private, {} descriptors", rig.descriptors()?);
     bodies::h7_long_streams_and_bodies_move_no_memory(&rig, plan.body)?;
