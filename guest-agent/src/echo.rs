@@ -7,6 +7,7 @@
 //!   renamed   ─► rename ───────────────────(is not there)──► renew, and again
 //!   content   ─► open for writing, write a byte (not to the host's own pages), close
 //!   attributes ─► chmod
+//!   outdated  ─► stat: before much of the above, so that what the kernel keeps is not old until its turn comes
 //! ```
 //! To renew is to list the folder: the host answers with nothing but the entry in question, and that it is not to be believed.
 //! What the kernel refuses makes no event (a file that runs as a program is not opened for writing), but then it is at least asked for
@@ -15,7 +16,7 @@
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use lighter_protocol::{EntryKind, Place, Raise, Raised, Reply};
+use lighter_protocol::{EntryKind, Outdated, Place, Raise, Raised, Reply};
 use rustix::fs::{
     AtFlags, Dir, FileType, Mode, OFlags, RenameFlags, ResolveFlags, Statx, mkdirat, mknodat, openat, openat2,
     renameat_with, symlinkat, unlinkat,
@@ -67,11 +68,26 @@ pub fn repeat(root: &OwnedFd, raise: &Raise) -> Outcome<()> {
 fn ask_anew(root: &OwnedFd, raise: &Raise) -> Outcome<()> {
     match raise {
         Raise::Made { at, .. } | Raise::Removed { at, .. } | Raise::Renamed { from: at, .. } => {
-            renew(&folder(root, at)?)
+            renew(&folder(root, &at.folder)?)
         }
-        Raise::Content { at } | Raise::Attributes { at } => {
-            let now = AtFlags::SYMLINK_NOFOLLOW | AtFlags::STATX_FORCE_SYNC;
-            rustix::fs::statx(folder(root, at)?, name(at)?, now, rustix::fs::StatxFlags::MTIME).map(drop)
+        Raise::Content { at } | Raise::Attributes { at } => stat_anew(&folder(root, &at.folder)?, name(&at.name)?),
+        Raise::Outdated { .. } => Ok(()),
+    }
+}
+
+fn stat_anew(folder: &OwnedFd, name: &str) -> Outcome<()> {
+    let now = AtFlags::SYMLINK_NOFOLLOW | AtFlags::STATX_FORCE_SYNC;
+    rustix::fs::statx(folder, name, now, rustix::fs::StatxFlags::BASIC_STATS).map(drop)
+}
+
+/// Whatever of it is there no more is asked for by the next one who wants it.
+fn outdated(root: &OwnedFd, folders: &[Outdated]) {
+    for Outdated { folder: at, entries } in folders {
+        let Ok(folder) = folder(root, at) else { continue };
+        // A list that the kernel has is an old one if the folder has another time.
+        let _ = folder_anew(&folder);
+        for entry in entries {
+            let _ = name(entry).and_then(|name| stat_anew(&folder, name));
         }
     }
 }
@@ -80,19 +96,19 @@ fn echo(root: &OwnedFd, raise: &Raise) -> Outcome<()> {
     match raise {
         Raise::Made { at, kind } => make(root, at, *kind),
         Raise::Removed { at, kind } => {
-            let folder = folder(root, at)?;
+            let folder = folder(root, &at.folder)?;
             let flags = if *kind == EntryKind::Folder { AtFlags::REMOVEDIR } else { AtFlags::empty() };
-            let remove = || unlinkat(&folder, name(at)?, flags);
+            let remove = || unlinkat(&folder, name(&at.name)?, flags);
             again_if(remove, Errno::NOENT, || renew(&folder))
         }
         Raise::Renamed { from, to } => {
-            let (source, target) = (folder(root, from)?, folder(root, to)?);
-            let rename = || renameat_with(&source, name(from)?, &target, name(to)?, RenameFlags::empty());
+            let (source, target) = (folder(root, &from.folder)?, folder(root, &to.folder)?);
+            let rename = || renameat_with(&source, name(&from.name)?, &target, name(&to.name)?, RenameFlags::empty());
             again_if(rename, Errno::NOENT, || renew(&source))
         }
         Raise::Content { at } => {
             let flags = OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOFOLLOW;
-            let file = openat2(folder(root, at)?, name(at)?, flags, Mode::empty(), BELOW)?;
+            let file = openat2(folder(root, &at.folder)?, name(&at.name)?, flags, Mode::empty(), BELOW)?;
             if is_hosts_own(&renewed(&file)?) {
                 // Closing it makes an event as well, if another one.
                 return Err(Errno::OPNOTSUPP);
@@ -101,9 +117,13 @@ fn echo(root: &OwnedFd, raise: &Raise) -> Outcome<()> {
         }
         Raise::Attributes { at } => {
             let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-            let entry = openat2(folder(root, at)?, name(at)?, flags, Mode::empty(), BELOW)?;
+            let entry = openat2(folder(root, &at.folder)?, name(&at.name)?, flags, Mode::empty(), BELOW)?;
             let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&entry));
             rustix::fs::chmod(path, Mode::RUSR)
+        }
+        Raise::Outdated { folders } => {
+            outdated(root, folders);
+            Ok(())
         }
     }
 }
@@ -121,7 +141,7 @@ fn is_hosts_own(about: &Statx) -> bool {
 }
 
 fn make(root: &OwnedFd, at: &Place, kind: EntryKind) -> Outcome<()> {
-    let (folder, name) = (folder(root, at)?, name(at)?);
+    let (folder, name) = (folder(root, &at.folder)?, name(&at.name)?);
     let mode = Mode::RUSR | Mode::WUSR;
     let make = || match kind {
         EntryKind::Folder => mkdirat(&folder, name, mode),
@@ -144,20 +164,24 @@ fn again_if(act: impl Fn() -> Outcome<()>, cached: Errno, renew: impl FnOnce() -
 
 fn renew(folder: &OwnedFd) -> Outcome<()> {
     // A list that the kernel has is an old one if the folder has changed, which it asks for when it has to.
-    let now = AtFlags::EMPTY_PATH | AtFlags::STATX_FORCE_SYNC;
-    rustix::fs::statx(folder, c"", now, rustix::fs::StatxFlags::MTIME)?;
+    folder_anew(folder)?;
     let list = openat(folder, c".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     Dir::new(list)?.try_for_each(|entry| entry.map(drop))
 }
 
+fn folder_anew(folder: &OwnedFd) -> Outcome<()> {
+    let now = AtFlags::EMPTY_PATH | AtFlags::STATX_FORCE_SYNC;
+    rustix::fs::statx(folder, c"", now, rustix::fs::StatxFlags::MTIME).map(drop)
+}
+
 /// A folder of the host's. What opens it makes no event.
-fn folder(root: &OwnedFd, at: &Place) -> Outcome<OwnedFd> {
-    openat2(root, at.folder.as_str(), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty(), BELOW)
+fn folder(root: &OwnedFd, at: &str) -> Outcome<OwnedFd> {
+    openat2(root, at, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty(), BELOW)
 }
 
 /// One step down and no further.
-fn name(at: &Place) -> Outcome<&str> {
-    match at.name.as_str() {
+fn name(name: &str) -> Outcome<&str> {
+    match name {
         "" | "." | ".." => Err(Errno::INVAL),
         name if name.contains('/') => Err(Errno::INVAL),
         name => Ok(name),

@@ -30,4 +30,4 @@ pub mod wire;
 pub use engine::{EngineSettings, Proxies};
 pub use message::{Boot, Event, GuestInfo, Hello, LogSource, Network, Reply, Request, SharedFolder, Shell, VERSION};
 pub use publish::{Port, Publish, Published, Transport};
-pub use raise::{EntryKind, Place, Raise, Raised};
+pub use raise::{EntryKind, Outdated, Place, Raise, Raised};

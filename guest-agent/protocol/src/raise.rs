@@ -62,6 +62,20 @@ pub enum Raise {
         /// Which.
         at: Place,
     },
+    /// So much happened that it takes a while to tell: what the kernel keeps of all this is old. No event is made.
+    Outdated {
+        /// Where.
+        folders: Vec<Outdated>,
+    },
+}
+
+/// What is to be asked for anew: the folder itself, and some of its entries.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outdated {
+    /// A share's name and the folders below it, divided by `/`.
+    pub folder: String,
+    /// Names.
+    pub entries: Vec<String>,
 }
 
 /// The agent has done what it could; the number is that of the error that stopped it, if one did.

@@ -67,6 +67,12 @@ async fn pass_on(
         other => return Err(io::Error::other(format!("the agent answered {other:?}"))),
     }
     loop {
+        for raise in server.outdated(rest.happenings.make_contiguous()) {
+            server.arm_outdated();
+            let done = tell(&mut agent, &raise).await;
+            server.disarm();
+            done?;
+        }
         while let Some(happening) = rest.happenings.pop_front() {
             let Some(raise) = server.arm(&happening) else { continue };
             let done = tell(&mut agent, &raise).await;

@@ -5,7 +5,7 @@ use std::sync::PoisonError;
 
 use lighter_protocol::{EntryKind, Place, Raise};
 
-use super::{At, Happening};
+use super::{Armed, At, Happening};
 use crate::virtio::fs::errno::Errno;
 use crate::virtio::fs::fuse::numbers::open;
 use crate::virtio::fs::fuse::reply::{Found, Lifetimes, Listing, Payload};
@@ -47,13 +47,17 @@ impl<H: HostFs> Server<H> {
             Happening::Content(at) => self.kind_at(at).and_then(|_| Some(Raise::Content { at: place(at)? }))?,
             Happening::Attributes(at) => self.kind_at(at).and_then(|_| Some(Raise::Attributes { at: place(at)? }))?,
         };
-        *self.armed.lock().unwrap_or_else(PoisonError::into_inner) = Some(happening.clone());
+        self.set_armed(Some(Armed::One(happening.clone())));
         Some(raise)
     }
 
     /// The agent has done what it could.
     pub fn disarm(&self) {
-        *self.armed.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.set_armed(None);
+    }
+
+    pub(super) fn set_armed(&self, armed: Option<Armed>) {
+        *self.armed.lock().unwrap_or_else(PoisonError::into_inner) = armed;
     }
 
     fn kind_at(&self, at: &At) -> Option<EntryKind> {
@@ -64,6 +68,10 @@ impl<H: HostFs> Server<H> {
     /// The answer to a request that repeats what is armed; `None` for any other.
     pub(in crate::virtio::fs) fn echo(&self, header: &Header, operation: &Operation) -> Option<Answer> {
         let armed = self.armed.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
+        let armed = match armed {
+            Armed::One(happening) => happening,
+            Armed::Outdated => return self.echo_outdated(header, operation),
+        };
         let is = |at: &At, folder: u64, name: Name| at.folder == folder && at.name == name.bytes();
         match (operation, &armed) {
             (Operation::Write(what), _) if what.handle == ECHO => Some(Answer::Payload(Payload::size(what.size))),
@@ -118,7 +126,7 @@ impl<H: HostFs> Server<H> {
     }
 
     /// A folder as it is, but for a time of change that the guest has not seen, not to be believed for any time.
-    fn changed_just_now(&self, node: u64) -> Option<Answer> {
+    pub(super) fn changed_just_now(&self, node: u64) -> Option<Answer> {
         let mut attributes = self.host().attributes(&self.place(node).ok()?.held).ok()?;
         attributes.modified.nanos = (attributes.modified.nanos + 1) % 1_000_000_000;
         (attributes.kind == Kind::Folder)
@@ -143,6 +151,11 @@ impl<H: HostFs> Server<H> {
             let nodes = self.nodes();
             ends.into_iter().flatten().find_map(|end| nodes.step_towards(end, folder, name))?
         };
+        self.unless_there((folder, name), node, identity)
+    }
+
+    /// A folder that the guest knew by this name, if there is another one by now, or nothing.
+    pub(super) fn unless_there(&self, (folder, name): (u64, Name), node: u64, identity: Identity) -> Option<Answer> {
         let there = self.place(folder).and_then(|place| self.see(&place.held, name));
         if there.is_ok_and(|attributes| attributes.identity == identity) {
             return None;

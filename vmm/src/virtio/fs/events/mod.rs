@@ -9,9 +9,12 @@
 //! ```
 //! Whether all this works just now decides how long the guest may believe what it is told (trust, and the server's lifetimes).
 //!
+//! Before much of it is told one by one, the agent looks at all of it at once (backlog).
+//!
 //! One happening at a time is armed; only requests of the agent's one thread, and only those that belong to it, are answered
 //! so. What else that thread looks at is shown to it as to everybody, and what else it would change is refused (herald).
 
+mod backlog;
 pub(super) mod doubts;
 pub(super) mod echo;
 pub(super) mod herald;
@@ -46,4 +49,13 @@ pub enum Happening {
     Content(At),
     /// Owner, mode or times are others.
     Attributes(At),
+}
+
+/// What the agent's thread does just now.
+#[derive(Debug, Clone)]
+pub(super) enum Armed {
+    /// It repeats this.
+    One(Happening),
+    /// It looks at much that is outdated.
+    Outdated,
 }

@@ -40,7 +40,14 @@ impl<N> Nodes<N> {
         self.child_but(folder, name, [None, None])
     }
 
-    /// The same, but for these. What was replaced keeps its name here as long as somebody has it open: meant is what has the name
+    /// The same of a folder, with its identity.
+    pub fn folder_at(&self, folder: u64, name: &[u8]) -> Option<(u64, Identity)> {
+        let (id, kind) = self.child(folder, name)?;
+        let node = self.known.get(&id).filter(|_| kind == Kind::Folder)?;
+        Some((id, node.identity))
+    }
+
+    /// What the guest knows by this name, but for these. What was replaced keeps its name here as long as somebody has it open: meant is what has the name
     /// now, or else what had it last.
     pub fn child_but(&self, folder: u64, name: &[u8], others: [Option<u64>; 2]) -> Option<(u64, Kind)> {
         let all = self.at(folder, name).filter(|(id, _)| !others.contains(&Some(*id)));

@@ -26,7 +26,7 @@ use self::served::Served;
 use super::errno::Errno;
 use super::events::herald::{self, Herald};
 use super::events::watch::{self, Watch};
-use super::events::{Happening, Happenings};
+use super::events::{Armed, Happenings};
 use super::fuse::numbers::{MAJOR, OLDEST_MINOR, init};
 use super::fuse::reply::{self, Payload};
 use super::fuse::request::{Header, Init, Operation};
@@ -102,7 +102,7 @@ pub struct Server<H: HostFs> {
     watch: OnceLock<Arc<Watch<H::Node>>>,
     /// The guest's thread whose requests may repeat what is armed; 0 is none.
     pub(super) herald: Herald,
-    pub(super) armed: Mutex<Option<Happening>>,
+    pub(super) armed: Mutex<Option<Armed>>,
     served: Served,
     window: OnceLock<Arc<Window>>,
 }

@@ -153,3 +153,44 @@ fn what_was_renamed_is_not_at_its_new_place_before_the_agent_has_renamed_it() {
     let Answer::Payload(payload) = look_up("replaced") else { panic!("what was there is there to be replaced") };
     assert_eq!(payload.bytes()[..8], replaced.to_le_bytes());
 }
+
+/// A folder that is gone is to go in the guest by its own happening, so that who watches it hears of it and of its entries.
+#[test]
+fn much_at_once_is_looked_at_first_and_what_is_gone_is_there_for_that() {
+    let world = world();
+    let folder = world.look_up(ROOT, "rw");
+    world.server.herald(77);
+    fs::create_dir(world.path("sub")).unwrap();
+    fs::create_dir(world.path("stays")).unwrap();
+    let (sub, stays) = (world.look_up(folder, "sub"), world.look_up(folder, "stays"));
+    fs::remove_dir(world.path("sub")).unwrap();
+    let at = |folder, entry: &str| At { folder, name: entry.as_bytes().to_vec() };
+    let mut happenings: Vec<_> =
+        (0..20).map(|number| Happening::Removed(at(sub, &number.to_string()), Kind::File)).collect();
+    happenings.push(Happening::Content(at(stays, "text")));
+    assert!(world.server.outdated(&happenings[..10]).is_empty(), "so few are told at once");
+    let outdated = |folder: &str, entries: &[&str]| lighter_protocol::Outdated {
+        folder: folder.to_owned(),
+        entries: entries.iter().copied().map(str::to_owned).collect(),
+    };
+    let folders = vec![outdated("rw/sub", &[]), outdated("rw/stays", &["text"])];
+    assert_eq!(world.server.outdated(&happenings), [lighter_protocol::Raise::Outdated { folders }]);
+
+    let look_up = |entry| world.ask_as(77, folder, &Operation::Lookup { name: name(entry) });
+    let get_attr = Operation::GetAttr { handle: None };
+    let node = |answer| match answer {
+        Answer::Payload(payload) => u64::from_le_bytes(payload.bytes()[..8].try_into().unwrap()),
+        other => panic!("{other:?}"),
+    };
+    world.server.arm_outdated();
+    assert_eq!(node(look_up("sub")), sub);
+    assert_eq!(node(look_up("stays")), stays);
+    assert_eq!(node(world.ask(folder, &Operation::Lookup { name: name("sub") })), 0, "to anybody else it is gone");
+    // Seconds, then nanoseconds: not to be believed for any time, so that the kernel takes its list for an old one.
+    let Answer::Payload(attributes) = world.ask_as(77, stays, &get_attr) else { panic!("its attributes") };
+    assert_eq!(attributes.bytes()[..12], [0; 12]);
+    let refused = world.ask_as(77, folder, &Operation::RmDir { name: name("stays") });
+    assert!(matches!(refused, Answer::Error(Errno::IO)), "nothing is done");
+    world.server.disarm();
+    assert_eq!(node(look_up("sub")), 0);
+}
