@@ -16,6 +16,8 @@ use crate::virtio::fs::server::{Answer, Server};
 const MANY: usize = 16;
 /// Most of one message, in bytes of names, each of which may be six times as long in it. A message may have 256 KiB.
 const MOST: usize = 32 << 10;
+/// Most folders and files of one message: an answer is waited for as long as one change might take.
+const FEW: usize = 128;
 /// Most entries of one folder in a piece. With a path of 4 KiB it is less than a message.
 const PIECE: usize = 64;
 
@@ -90,16 +92,17 @@ fn entries(happening: &Happening) -> impl Iterator<Item = &At> {
 /// As many messages as it takes. A folder with many entries comes in pieces.
 fn in_messages(all: impl Iterator<Item = (String, Vec<String>)>) -> Vec<Raise> {
     let mut messages: Vec<Vec<Outdated>> = Vec::new();
-    let mut room = 0;
+    let (mut room, mut places) = (0, 0);
     for (folder, entries) in all {
         let pieces = entries.chunks(PIECE).map(<[String]>::to_vec);
         for entries in pieces.chain(entries.is_empty().then(Vec::new)) {
             let size = folder.len() + entries.iter().map(String::len).sum::<usize>();
-            if messages.is_empty() || size > room {
+            let number = 1 + entries.len();
+            if size > room || number > places {
                 messages.push(Vec::new());
-                room = MOST;
+                (room, places) = (MOST, FEW);
             }
-            room = room.saturating_sub(size);
+            (room, places) = (room.saturating_sub(size), places.saturating_sub(number));
             if let Some(message) = messages.last_mut() {
                 message.push(Outdated { folder: folder.clone(), entries });
             }
@@ -144,6 +147,7 @@ mod tests {
         for message in in_messages(all.iter().cloned()) {
             wire::encode(&message).expect("it fits");
             let Raise::Outdated { folders } = message else { panic!("another message") };
+            assert!(folders.iter().map(|outdated| 1 + outdated.entries.len()).sum::<usize>() <= FEW);
             for Outdated { folder, entries } in folders {
                 match told.last_mut() {
                     Some((last, before)) if *last == folder => before.extend(entries),
