@@ -7,9 +7,9 @@ use lighter_agent::echo::repeat;
 use lighter_protocol::{Outdated, Raise};
 use rustix::fs::{Mode, OFlags};
 
-/// Whatever is there or not, and wherever a name leads: all of it is only looked at, and nothing stops the rest.
+/// Whatever is there or not, and wherever a name leads.
 #[test]
-fn what_is_outdated_is_looked_at_and_nothing_else_happens() {
+fn to_look_at_what_is_outdated_changes_nothing_and_ends_at_nothing() {
     let place = tempfile::tempdir().unwrap();
     let root = place.path().join("root");
     fs::create_dir_all(root.join("share/sub")).unwrap();

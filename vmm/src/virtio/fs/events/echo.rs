@@ -12,6 +12,7 @@ use crate::virtio::fs::fuse::reply::{Found, Lifetimes, Listing, Payload};
 use crate::virtio::fs::fuse::request::{Header, Operation};
 use crate::virtio::fs::host::{Attributes, Entry, HostFs, Identity, Kind, Time};
 use crate::virtio::fs::name::Name;
+use crate::virtio::fs::nodes::ROOT;
 use crate::virtio::fs::server::lifetimes::ONCE;
 use crate::virtio::fs::server::{Answer, Server, done};
 
@@ -126,8 +127,10 @@ impl<H: HostFs> Server<H> {
     }
 
     /// A folder as it is, but for a time of change that the guest has not seen, not to be believed for any time.
-    pub(super) fn changed_just_now(&self, node: u64) -> Option<Answer> {
+    fn changed_just_now(&self, node: u64) -> Option<Answer> {
         let mut attributes = self.host().attributes(&self.place(node).ok()?.held).ok()?;
+        // With no link left the kernel would say that it is removed, to those who watch it, before its entries are.
+        attributes.links = attributes.links.max(1);
         attributes.modified.nanos = (attributes.modified.nanos + 1) % 1_000_000_000;
         (attributes.kind == Kind::Folder)
             .then(|| Answer::Payload(Payload::attributes(self.shown(&attributes), ONCE.attributes)))
@@ -141,6 +144,10 @@ impl<H: HostFs> Server<H> {
 
     /// A folder that is there no more, but on the way to what is armed, as the guest knew it.
     fn gone_on_the_way(&self, folder: u64, name: Name, armed: &Happening) -> Option<Answer> {
+        // Shares do not go.
+        if folder == ROOT {
+            return None;
+        }
         let ends = match armed {
             Happening::Made(at, _) | Happening::Removed(at, _) | Happening::Content(at) | Happening::Attributes(at) => {
                 [Some(at.folder), None]
@@ -151,19 +158,21 @@ impl<H: HostFs> Server<H> {
             let nodes = self.nodes();
             ends.into_iter().flatten().find_map(|end| nodes.step_towards(end, folder, name))?
         };
-        self.unless_there((folder, name), node, identity)
-    }
-
-    /// A folder that the guest knew by this name, if there is another one by now, or nothing.
-    pub(super) fn unless_there(&self, (folder, name): (u64, Name), node: u64, identity: Identity) -> Option<Answer> {
         let there = self.place(folder).and_then(|place| self.see(&place.held, name));
         if there.is_ok_and(|attributes| attributes.identity == identity) {
             return None;
         }
         self.nodes().tell_again(node);
-        let attributes = ghost_attributes(Kind::Folder);
-        let found = Found { node, shown: Some(self.shown(&attributes)), lifetimes: ONCE };
-        Some(Answer::Payload(Payload::entry(found)))
+        Some(self.as_it_was(node, Kind::Folder))
+    }
+
+    /// What is not at its name any more, as it was there. As long as it can be asked it is shown as it is, to those as well who hold
+    /// it or have it by another name: a moment of other owners and modes would be one in which they may not use it.
+    pub(super) fn as_it_was(&self, node: u64, kind: Kind) -> Answer {
+        let held = self.place(node).and_then(|place| self.host().attributes(&place.held));
+        let mut attributes = held.unwrap_or_else(|_| ghost_attributes(kind));
+        attributes.links = attributes.links.max(1);
+        Answer::Payload(Payload::entry(Found { node, shown: Some(self.shown(&attributes)), lifetimes: ONCE }))
     }
 
     /// What is now at `to`, told under the name that it had.

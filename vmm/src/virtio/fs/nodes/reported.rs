@@ -7,6 +7,9 @@ use crate::virtio::fs::host::{Identity, Kind};
 use crate::virtio::fs::name::Name;
 use crate::virtio::fs::shares::Share;
 
+/// Bytes of the longest path that the agent can open, with the byte that ends it.
+const LONGEST_PATH: usize = 4096;
+
 impl<N> Nodes<N> {
     /// From now on [`folders`](Self::folders) is asked for.
     pub fn note_folders(&mut self) {
@@ -40,14 +43,7 @@ impl<N> Nodes<N> {
         self.child_but(folder, name, [None, None])
     }
 
-    /// The same of a folder, with its identity.
-    pub fn folder_at(&self, folder: u64, name: &[u8]) -> Option<(u64, Identity)> {
-        let (id, kind) = self.child(folder, name)?;
-        let node = self.known.get(&id).filter(|_| kind == Kind::Folder)?;
-        Some((id, node.identity))
-    }
-
-    /// What the guest knows by this name, but for these. What was replaced keeps its name here as long as somebody has it open: meant is what has the name
+    /// The same, but for these. What was replaced keeps its name here as long as somebody has it open: meant is what has the name
     /// now, or else what had it last.
     pub fn child_but(&self, folder: u64, name: &[u8], others: [Option<u64>; 2]) -> Option<(u64, Kind)> {
         let all = self.at(folder, name).filter(|(id, _)| !others.contains(&Some(*id)));
@@ -92,17 +88,26 @@ impl<N> Nodes<N> {
         Name::new(name).map_or(self.next, |name| self.found(folder, name, (identity, kind), share))
     }
 
-    /// A folder's way from the root: names divided by `/`.
+    /// A folder's way from the root: names divided by `/`. `None` also of one that is longer than the guest's kernel takes.
     pub fn path(&self, folder: u64) -> Option<Vec<u8>> {
-        let mut names = Vec::new();
-        let mut at = folder;
-        while at != ROOT {
-            let node = self.known.get(&at)?;
-            names.push(&*node.name);
-            at = node.parent;
-        }
+        let mut names = self.way_up(folder).collect::<Option<Vec<_>>>()?;
         names.reverse();
         Some(names.join(&b'/'))
+    }
+
+    /// The names of a folder and of those that it lies in, from the last; one that is `None` ends it.
+    fn way_up(&self, folder: u64) -> impl Iterator<Item = Option<&[u8]>> {
+        let mut at = Some(folder);
+        let mut length = 0;
+        std::iter::from_fn(move || {
+            let of = at.filter(|of| *of != ROOT)?;
+            let node = self.known.get(&of).filter(|node| {
+                length += node.name.len() + 1;
+                length <= LONGEST_PATH
+            });
+            at = node.map(|node| node.parent);
+            Some(node.map(|node| &*node.name))
+        })
     }
 
     /// Whether the guest knows it.
@@ -110,13 +115,11 @@ impl<N> Nodes<N> {
         self.known.contains_key(&id)
     }
 
-    /// The folder's identity, if the agent can be told where it is: all names on the way from the root are UTF-8.
+    /// The folder's identity, if the agent can be told where it is: all names on the way from the root are UTF-8, and it is no longer
+    /// than a path may be.
     pub fn tellable(&self, folder: u64) -> Option<Identity> {
-        let mut at = folder;
-        while at != ROOT {
-            let node = self.known.get(&at)?;
-            std::str::from_utf8(&node.name).ok()?;
-            at = node.parent;
+        if !self.way_up(folder).all(|name| name.is_some_and(|name| str::from_utf8(name).is_ok())) {
+            return None;
         }
         Some(self.known.get(&folder)?.identity)
     }

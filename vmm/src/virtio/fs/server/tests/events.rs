@@ -160,37 +160,56 @@ fn much_at_once_is_looked_at_first_and_what_is_gone_is_there_for_that() {
     let world = world();
     let folder = world.look_up(ROOT, "rw");
     world.server.herald(77);
-    fs::create_dir(world.path("sub")).unwrap();
+    fs::create_dir_all(world.path("sub/within")).unwrap();
     fs::create_dir(world.path("stays")).unwrap();
+    fs::write(world.path("stays/text"), "text").unwrap();
     let (sub, stays) = (world.look_up(folder, "sub"), world.look_up(folder, "stays"));
-    fs::remove_dir(world.path("sub")).unwrap();
+    let (within, text) = (world.look_up(sub, "within"), world.look_up(stays, "text"));
+    // Somebody is in both.
+    for held in [sub, within] {
+        assert!(matches!(world.ask(held, &Operation::GetAttr { handle: None }), Answer::Payload(_)));
+    }
+    fs::remove_dir_all(world.path("sub")).unwrap();
     let at = |folder, entry: &str| At { folder, name: entry.as_bytes().to_vec() };
     let mut happenings: Vec<_> =
-        (0..20).map(|number| Happening::Removed(at(sub, &number.to_string()), Kind::File)).collect();
+        (0..14).map(|number| Happening::Removed(at(within, &number.to_string()), Kind::File)).collect();
     happenings.push(Happening::Content(at(stays, "text")));
-    assert!(world.server.outdated(&happenings[..10]).is_empty(), "so few are told at once");
+    happenings.push(Happening::Content(at(stays, "never-seen")));
+    let all: Vec<&Happening> = happenings.iter().collect();
+    assert!(world.server.outdated(&all[..15]).is_empty(), "so few are told at once");
     let outdated = |folder: &str, entries: &[&str]| lighter_protocol::Outdated {
         folder: folder.to_owned(),
         entries: entries.iter().copied().map(str::to_owned).collect(),
     };
-    let folders = vec![outdated("rw/sub", &[]), outdated("rw/stays", &["text"])];
-    assert_eq!(world.server.outdated(&happenings), [lighter_protocol::Raise::Outdated { folders }]);
+    let folders = vec![outdated("rw/sub/within", &[]), outdated("rw/stays", &["text"])];
+    assert_eq!(world.server.outdated(&all), [lighter_protocol::Raise::Outdated { folders }]);
 
-    let look_up = |entry| world.ask_as(77, folder, &Operation::Lookup { name: name(entry) });
-    let get_attr = Operation::GetAttr { handle: None };
-    let node = |answer| match answer {
-        Answer::Payload(payload) => u64::from_le_bytes(payload.bytes()[..8].try_into().unwrap()),
+    let shown = |answer, at| match answer {
+        Answer::Payload(payload) => u64::from_le_bytes(payload.bytes()[at..at + 8].try_into().unwrap()),
         other => panic!("{other:?}"),
     };
+    let node = |answer| shown(answer, 0);
+    let look_up = |folder, entry| world.ask_as(77, folder, &Operation::Lookup { name: name(entry) });
+    let get_attr = |node| world.ask_as(77, node, &Operation::GetAttr { handle: None });
+    // Of an entry, and of attributes: mode and links, of which there is one at least.
+    let mode = |answer, start: usize| shown(answer, start + 60);
     world.server.arm_outdated();
-    assert_eq!(node(look_up("sub")), sub);
-    assert_eq!(node(look_up("stays")), stays);
+    assert_eq!(node(look_up(folder, "sub")), sub);
+    assert_eq!(node(look_up(sub, "within")), within);
+    assert_eq!(mode(look_up(folder, "sub"), 40), mode(get_attr(sub), 16), "as it was, not as nobody's");
+    assert_eq!(mode(get_attr(within), 16) >> 32, 1, "with no link left it would be removed there by being looked at");
+    assert_eq!(node(look_up(folder, "stays")), stays);
+    assert_eq!(node(look_up(stays, "text")), text);
+    assert_eq!(node(look_up(ROOT, "rw")), folder);
+    assert_eq!(mode(look_up(ROOT, "rw"), 40), mode(world.ask(folder, &Operation::GetAttr { handle: None }), 16));
     assert_eq!(node(world.ask(folder, &Operation::Lookup { name: name("sub") })), 0, "to anybody else it is gone");
-    // Seconds, then nanoseconds: not to be believed for any time, so that the kernel takes its list for an old one.
-    let Answer::Payload(attributes) = world.ask_as(77, stays, &get_attr) else { panic!("its attributes") };
-    assert_eq!(attributes.bytes()[..12], [0; 12]);
     let refused = world.ask_as(77, folder, &Operation::RmDir { name: name("stays") });
     assert!(matches!(refused, Answer::Error(Errno::IO)), "nothing is done");
     world.server.disarm();
-    assert_eq!(node(look_up("sub")), 0);
+    assert_eq!(node(look_up(folder, "sub")), 0);
+    // The same on the way to one that is told.
+    world.server.arm(&Happening::Removed(at(within, "file"), Kind::File));
+    assert_eq!(mode(look_up(ROOT, "rw"), 40), mode(world.ask(folder, &Operation::GetAttr { handle: None }), 16));
+    assert_eq!(node(look_up(folder, "sub")), sub);
+    assert_eq!(mode(get_attr(within), 16) >> 32, 1);
 }
