@@ -6,16 +6,18 @@ use std::mem::MaybeUninit;
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
 
 /// What is said, by its name.
-const KINDS: [(ReadFlags, &str); 6] = [
+const KINDS: [(ReadFlags, &str); 7] = [
     (ReadFlags::CREATE, "CREATE"),
     (ReadFlags::MODIFY, "MODIFY"),
     (ReadFlags::ATTRIB, "ATTRIB"),
     (ReadFlags::MOVED_FROM, "MOVED_FROM"),
     (ReadFlags::MOVED_TO, "MOVED_TO"),
     (ReadFlags::DELETE, "DELETE"),
+    (ReadFlags::IGNORED, "IGNORED"),
 ];
 
-/// Says `ready`, then a line for each event, `KIND NAME` and the cookie of a renaming, until `end` is created.
+/// Says `ready`, then a line for each event, `KIND NAME` and the cookie of a renaming, until `end` is created or the folder is
+/// gone.
 pub fn run(folder: &str) -> io::Result<()> {
     let queue = inotify::init(CreateFlags::CLOEXEC)?;
     let wanted = WatchFlags::CREATE
@@ -41,7 +43,7 @@ pub fn run(folder: &str) -> io::Result<()> {
             }
         }
         out.flush()?;
-        if name == "end" {
+        if name == "end" || event.events().contains(ReadFlags::IGNORED) {
             return Ok(());
         }
     }

@@ -115,6 +115,7 @@ fn edits(s: &Session) -> Result<()> {
     std::thread::sleep(Duration::from_secs(1));
     watcher.hears(&[])?;
     seen_by_who_looked_before(&mut watcher)?;
+    a_whole_folder_goes(&mut watcher)?;
     fs::write(watcher.at("end"), "")?;
     ended(s)
 }
@@ -142,6 +143,42 @@ fn seen_by_who_looked_before(watcher: &mut Watcher) -> Result<()> {
     watcher.in_container("cat /src/late")?;
     fs::remove_file(watcher.at("late"))?;
     watcher.hears(&["DELETE late"])
+}
+
+/// Much at once, in a folder that nobody there has listed and whose name the container's kernel has to ask for again: it goes
+/// after its files, and all that is told of it.
+fn a_whole_folder_goes(watcher: &mut Watcher) -> Result<()> {
+    const FILES: usize = 60;
+    fs::create_dir(watcher.at("tree"))?;
+    (0..FILES).try_for_each(|number| fs::write(watcher.at(&format!("tree/{number}")), ""))?;
+    watcher.hears(&["CREATE tree/"])?;
+    watcher.s.out(&["exec", "-d", "watcher", "sh", "-c", "/data/meter watch /src/tree > /data/tree"])?;
+    let until = Instant::now() + watcher.s.seconds(60);
+    let heard = |end: &str| -> Result<Vec<String>> {
+        loop {
+            let lines: Vec<String> = watcher
+                .in_container("cat /data/tree 2> /dev/null || true")?
+                .lines()
+                .map(|line| line.trim_end().to_owned())
+                .collect();
+            if lines.last().is_some_and(|last| last == end) {
+                return Ok(lines);
+            }
+            ensure!(Instant::now() < until, "the last event should be {end}: {lines:?}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    };
+    heard("ready")?;
+    // As long as an answer is believed, and the host's watch takes to begin.
+    std::thread::sleep(Duration::from_secs(4));
+    fs::remove_dir_all(watcher.at("tree"))?;
+    let mut lines = heard("IGNORED")?;
+    lines.sort_unstable();
+    let mut wanted: Vec<String> = (0..FILES).map(|number| format!("DELETE {number}")).collect();
+    wanted.extend(["IGNORED", "ready"].map(str::to_owned));
+    wanted.sort_unstable();
+    same("events of a folder that goes", lines, wanted)?;
+    watcher.hears(&["DELETE tree/"])
 }
 
 fn append(path: &Path, text: &str) -> Result<()> {
