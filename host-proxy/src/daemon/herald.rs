@@ -98,25 +98,27 @@ async fn tell_all(
         }
         for raise in outdated {
             server.arm_outdated();
-            let done = tell(agent, &raise).await;
-            server.disarm();
-            done?;
+            tell(agent, server, &raise).await?;
         }
         for _ in 0..AT_ONCE {
             let Some((happening, _waiting)) = rest.pop_front() else { break };
             let Some(raise) = server.arm(&happening) else { continue };
-            let done = tell(agent, &raise).await;
-            server.disarm();
-            if let Some(errno) = done?.errno {
+            if let Some(errno) = tell(agent, server, &raise).await?.errno {
                 tracing::debug!(?raise, errno, "A change in a folder made no event in the guest");
             }
         }
     }
 }
 
-async fn tell(agent: &mut BoxedStream, raise: &Raise) -> io::Result<Raised> {
-    frames::write(agent, raise).await.map_err(io::Error::other)?;
-    timely(frames::read::<Raised>(agent)).await
+/// Has the agent do what the server is armed for.
+async fn tell(agent: &mut BoxedStream, server: &Server<NativeFs>, raise: &Raise) -> io::Result<Raised> {
+    let done = async {
+        frames::write(agent, raise).await.map_err(io::Error::other)?;
+        timely(frames::read::<Raised>(agent)).await
+    }
+    .await;
+    server.disarm();
+    done
 }
 
 async fn timely<T>(answer: impl Future<Output = Result<T, frames::FrameError>>) -> io::Result<T> {

@@ -106,7 +106,7 @@ fn git(s: &Session) -> Result<()> {
     host_git(s, &clone, &["commit", "-q", "--allow-empty", "-m", "third"])?;
     host_git(s, &clone, &["gc", "-q"])?;
     super::seen_within(&folder, "a commit of the host", "[ $(git -C /src/clone log --format=%s | wc -l) = 3 ]")?;
-    // Hundreds of files are gone at once, which is seen when it has been told.
+    // An edit is seen when the guest has looked again, not before the host's program has ended.
     let digits = "0 1 2 3 4 5 6 7 8 9 a b c d e f";
     let is_empty = format!(
         "for one in {digits}; do for other in {digits}; do at=/src/clone/.git/objects/$one$other; set -- $at/*; \

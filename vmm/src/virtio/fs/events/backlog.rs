@@ -15,7 +15,7 @@ use super::{Armed, At, Happening};
 use crate::virtio::fs::errno::Errno;
 use crate::virtio::fs::fuse::reply::Payload;
 use crate::virtio::fs::fuse::request::{Header, Operation};
-use crate::virtio::fs::host::{Attributes, HostFs};
+use crate::virtio::fs::host::HostFs;
 use crate::virtio::fs::name::Name;
 use crate::virtio::fs::nodes::ROOT;
 use crate::virtio::fs::server::lifetimes::ONCE;
@@ -60,15 +60,20 @@ impl<H: HostFs> Server<H> {
     pub(super) fn echo_outdated(&self, header: &Header, operation: &Operation) -> Option<Answer> {
         match operation {
             Operation::Lookup { name } => self.gone_but_known(header.node, *name),
-            Operation::GetAttr { .. } => {
-                // With no link left the kernel would say that it is removed, to those who watch it, before its entries are.
-                let attributes = self.host().attributes(&self.place(header.node).ok()?.held).ok()?;
-                let there = Attributes { links: 1, ..attributes };
-                let payload = || Payload::attributes(self.shown(&there), ONCE.attributes);
-                (attributes.links == 0).then(|| Answer::Payload(payload()))
-            }
+            Operation::GetAttr { .. } => self.without_a_link(header.node),
             _ => None,
         }
+    }
+
+    /// What is removed, with one link still: without, the kernel would tell those who watch it that it is gone before it tells them
+    /// of its entries.
+    fn without_a_link(&self, node: u64) -> Option<Answer> {
+        let mut attributes = self.host().attributes(&self.place(node).ok()?.held).ok()?;
+        if attributes.links > 0 {
+            return None;
+        }
+        attributes.links = 1;
+        Some(Answer::Payload(Payload::attributes(self.shown(&attributes), ONCE.attributes)))
     }
 
     /// What the guest knew by a name that nothing has any more.
