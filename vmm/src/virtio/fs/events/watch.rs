@@ -118,7 +118,7 @@ impl<N: Send + Sync + 'static> Watch<N> {
     }
 
     /// Whether somebody has tried to watch it, or nobody should.
-    fn is_settled(&self, folder: u64) -> bool {
+    pub fn is_settled(&self, folder: u64) -> bool {
         !self.numbers().is_wanted(folder)
     }
 

@@ -19,6 +19,9 @@ fn told_world() -> Option<(World, Happenings, u64)> {
     let happenings = world.server.watch().unwrap();
     assert_eq!(entry(&world, folder, b"file"), [SHORT, SHORT], "nobody listens");
     world.server.herald(77);
+    if happenings.is_some() {
+        settled(&world, folder);
+    }
     let covered = entry(&world, folder, b"file")[0] == LONG;
     assert_eq!(covered, world.server.watch.get().is_some_and(|watch| watch.covers(folder)));
     if !covered {
@@ -26,6 +29,16 @@ fn told_world() -> Option<(World, Happenings, u64)> {
         return None;
     }
     happenings.map(|happenings| (world, happenings, folder))
+}
+
+/// Its watch has begun, or none does. The thread of watches begins one as soon as the guest hears of a folder, and who looks into the
+/// folder in that very moment does not wait for it and is told for a short time.
+fn settled(world: &World, folder: u64) {
+    let until = Instant::now() + Duration::from_secs(20);
+    while !world.server.watch.get().unwrap().is_settled(folder) {
+        assert!(Instant::now() < until, "the watch of a known folder begins");
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 /// Seconds for which a name and what it stands for may be believed.
@@ -65,8 +78,9 @@ fn what_no_report_tells_is_believed_for_a_short_time() {
     assert_eq!(entry(&world, folder, b"file"), [LONG, SHORT], "by its other name it changes without a report");
     fs::remove_file(world.path("sub/other")).unwrap();
     assert_eq!(entry(&world, folder, b"file"), [LONG, LONG]);
-    // A folder has to be watched itself, which it is as soon as somebody looks into it.
+    // A folder has to be watched itself, which it is as soon as the guest knows it.
     let sub = world.look_up(folder, "sub");
+    settled(&world, sub);
     assert_eq!(entry(&world, sub, b"absent"), [LONG, LONG]);
     assert_eq!((attributes(&world, sub), entry(&world, folder, b"sub")), (LONG, [LONG, LONG]));
 }
@@ -75,6 +89,7 @@ fn what_no_report_tells_is_believed_for_a_short_time() {
 fn a_folder_in_two_shares_is_reported_as_one_of_them() {
     let Some((world, _happenings, folder)) = told_world() else { return };
     let other = world.look_up(ROOT, "ro");
+    settled(&world, other);
     assert_eq!(entry(&world, other, b"file"), [LONG, LONG]);
     assert_eq!(entry(&world, folder, b"file"), [SHORT, SHORT]);
     let forget = Operation::Forget { count: 100 };
@@ -86,6 +101,7 @@ fn a_folder_in_two_shares_is_reported_as_one_of_them() {
 fn what_the_guest_changed_just_now_is_believed_for_a_short_time() {
     let Some((world, _happenings, folder)) = told_world() else { return };
     let (file, sub) = (world.look_up(folder, "file"), world.look_up(folder, "sub"));
+    settled(&world, sub);
     assert_eq!(entry(&world, sub, b"none"), [LONG, LONG]);
     let handle = world.number(file, &Operation::Open { flags: 2, drop_set_id: false });
     world.ask(file, &Operation::Write(transfer(handle, 7)));
